@@ -1,0 +1,156 @@
+# Every entry point of the kit. This file stays thin: grading is `forklab` (harness/forklab), set-up is
+# harness/bootstrap.sh, lint is harness/lint.sh. The lines with two hashes are what plain `make` prints.
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# A PYTHONPATH set for something else must not slip its modules under the grader.
+unexport PYTHONPATH PYTHONHOME
+
+PYTHON := .venv/bin/python -P
+FORKLAB := $(PYTHON) -m forklab
+
+CC = cc
+CFLAGS = -std=gnu17 -Wall -Wextra -g
+CPPFLAGS = -Ilabs/common
+
+HOST = 127.0.0.1
+
+# $(call quoted,VARIABLE): its value as one word for the shell, spaces and quotes included; nothing if it is empty.
+quoted = $(if $(value $1),'$(subst ','\'',$(value $1))')
+
+# $(call need,targets,VARIABLE,example): stop at once when the variable isn't given.
+need = $(if $(filter $1,$(MAKECMDGOALS)),$(if $(value $2),,$(error make $(filter $1,$(MAKECMDGOALS)) needs \
+	$2. For example: make $(filter $1,$(MAKECMDGOALS)) $3)))
+
+NUMBER := $(patsubst lab%,%,$(LAB))
+LAB_DIR := $(if $(LAB),$(wildcard labs/lab$(NUMBER)-*))
+
+$(call need,hint,CHECK,CHECK=4.7)
+$(call need,watch reset,LAB,LAB=3)
+$(call need,run,LAB,LAB=3 PORT=9190)
+$(call need,run,PORT,LAB=3 PORT=9190)
+$(call need,client,PORT,PORT=9190)
+ifneq ($(filter watch reset run,$(MAKECMDGOALS)),)
+$(if $(LAB_DIR),,$(error There is no lab $(LAB). The labs are: $(patsubst labs/lab%,LAB=%,$(basename \
+	$(subst -,.,$(sort $(wildcard labs/lab*-*)))))))
+endif
+
+##@ For students
+## help | this text
+.PHONY: help
+help:
+	@echo "Forklab: learn to write multi-process TCP servers in C. Start with: make lab1"
+	@awk -F ' [|] ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^## / { printf "  %-22s %s\n", substr($$1, 4), $$2 }' Makefile
+
+## lab1 lab2 lab3 lab4 | build that lab's server and grade it
+##   SUBMISSION=path | ... this file or folder instead (watch, run: too)
+##   JSON=file | ... and write the result record to it (- for stdout)
+.PHONY: lab1 lab2 lab3 lab4
+lab1 lab2 lab3 lab4: .venv/.forklab-stamp
+	@$(FORKLAB) grade $@ $(call quoted,SUBMISSION) $(if $(JSON),--json $(call quoted,JSON))
+
+## hint CHECK=4.7 | the next hint for that check
+.PHONY: hint
+hint: .venv/.forklab-stamp
+	@$(FORKLAB) hint $(call quoted,CHECK)
+
+## status | your best score of each lab
+.PHONY: status
+status: .venv/.forklab-stamp
+	@$(FORKLAB) status
+
+## watch LAB=3 | grade again each time you save
+.PHONY: watch
+watch: .venv/.forklab-stamp
+	@$(FORKLAB) watch lab$(NUMBER) $(call quoted,SUBMISSION)
+
+## reset LAB=3 | start that lab anew: asks, and keeps a backup
+.PHONY: reset
+reset: .venv/.forklab-stamp
+	@$(FORKLAB) reset lab$(NUMBER)
+
+## run LAB=3 PORT=9190 | build that lab's server and run it, to try by hand
+.PHONY: run
+run: build/common/libcommon.a
+	@mkdir -p build/run/lab$(NUMBER)
+	@source=$(or $(call quoted,SUBMISSION),$(LAB_DIR)); [ ! -d "$$source" ] || source=$$source/server.c; \
+	[ -e "$$source" ] || { echo "There is no file or folder $$source." >&2; exit 2; }; \
+	set -x; $(CC) $(CFLAGS) $(CPPFLAGS) -o build/run/lab$(NUMBER)/server "$$source" build/common/libcommon.a
+	@exec build/run/lab$(NUMBER)/server $(call quoted,PORT)
+
+## client PORT=9190 | talk to a server: a line in, its echo out
+.PHONY: client
+client: build/client
+	@exec build/client $(call quoted,HOST) $(call quoted,PORT)
+
+##@ For maintainers
+## solutions | grade the reference servers: 100 points each
+.PHONY: solutions
+solutions: .venv/.forklab-stamp
+	@$(FORKLAB) solutions
+
+## test | test the harness (TESTARGS='-k reap -x' goes to pytest)
+.PHONY: test
+test: .venv/.forklab-dev-stamp
+	@$(PYTHON) -m pytest harness/tests $(TESTARGS)
+
+## bench | how long grading takes
+.PHONY: bench
+bench: .venv/.forklab-stamp
+	@$(FORKLAB) bench
+
+## lint | compilers' warnings, style and types of all code
+.PHONY: lint
+lint: .venv/.forklab-dev-stamp
+	@bash harness/lint.sh
+
+## format | lay out all C and Python code in the kit's style
+.PHONY: format
+format: .venv/.forklab-dev-stamp
+	@bash harness/lint.sh --format
+
+## clean | remove build/ and caches; your progress stays
+.PHONY: clean
+clean:
+	@rm -rf build .ruff_cache .mypy_cache .pytest_cache
+	@find . \( -name .git -o -name .venv \) -prune -o -type d \
+		\( -name __pycache__ -o -name .ruff_cache -o -name .mypy_cache -o -name .pytest_cache \) \
+		-prune -exec rm -rf {} +
+
+## distclean | clean, and remove .venv as well
+.PHONY: distclean
+distclean: clean
+	@rm -rf .venv
+
+# ---- set-up: nothing to do costs a few stat calls ----------------------------------------------------------
+
+# The stamp holds the folder that .venv was made in: in a moved or copied checkout it is another one.
+ifneq ($(file <.venv/.forklab-stamp),$(CURDIR))
+.PHONY: .venv/.forklab-stamp
+endif
+.venv/.forklab-stamp: harness/bootstrap.sh harness/requirements.lock .venv/bin/python
+	@sh harness/bootstrap.sh
+
+# Testing must work without these tools: bootstrap.sh makes no stamp then, and does not fail.
+.venv/.forklab-dev-stamp: .venv/.forklab-stamp harness/requirements-dev.lock
+	@sh harness/bootstrap.sh dev
+
+# No recipe: where the Python behind .venv is gone (upgraded, removed), the stamp counts as old.
+.venv/bin/python:
+
+# ---- C: into build/, never beside the source ---------------------------------------------------------------
+
+build/common/%.o: labs/common/%.c $(wildcard labs/common/*.h)
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<
+
+# An archive, so that a server with a helper of its own by the same name links all the same.
+build/common/libcommon.a: $(patsubst labs/%.c,build/%.o,$(wildcard labs/common/*.c))
+	@rm -f $@
+	@ar rcs $@ $^
+
+build/client: labs/client/client.c build/common/libcommon.a
+	@$(CC) $(CFLAGS) $(CPPFLAGS) -o $@ $^

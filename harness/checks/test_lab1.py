@@ -1,0 +1,309 @@
+"""Lab 1: an echo server that serves one client at a time."""
+
+from forklab import lessons
+from forklab.clients import Clients
+from forklab.echoes import expect_echo
+from forklab.evidence import process_table, transcript
+from forklab.launch import Launcher
+from forklab.rubric import check, expect
+from forklab.server import Server
+
+
+@check(
+    "1.1",
+    "builds without warnings",
+    points=5,
+    gate=True,
+    hints=[
+        "Which line does the compiler name first? Later messages often follow from the first.",
+        "A function that the compiler does not know lacks its header: the man page's SYNOPSIS "
+        "names it (man 2 accept). A comparison of signed and unsigned means that a read's -1 can "
+        "be taken for a huge number.",
+        "Mend the first message only, build again with make lab1, and look at what is left. "
+        "#include <unistd.h>, <arpa/inet.h>, <string.h> and <stdlib.h> cover most of this lab.",
+    ],
+)
+def test_builds_without_warnings(launch: Launcher) -> None:
+    """Compiled your server.c with cc -std=gnu17 -Wall -Wextra -g."""
+    lessons.builds_without_warnings(launch)
+
+
+@check(
+    "1.2",
+    "refuses bad arguments",
+    points=5,
+    hints=[
+        "What does your program make of the text 8080x? And of no text at all?",
+        "atoi cannot say that something is wrong: it turns abc into 0 and 8080x into 8080. strtol "
+        "tells where the number ended. And htons keeps only 16 bits, so 70000 becomes 4464.",
+        "First look at argc. Then: does the text begin with a digit, did strtol stop at its end "
+        "(*end == '\\0'), is the number from 1 to 65535? If not: a usage line on stderr, return 2.",
+    ],
+)
+def test_refuses_bad_arguments(launch: Launcher) -> None:
+    """Started the server with none, two and with seven kinds of wrong arguments, and looked for
+    words, an exit status other than 0, and listening sockets."""
+    lessons.refuses_bad_arguments(launch)
+
+
+@check(
+    "1.3",
+    "listens on its port",
+    points=5,
+    gate=True,
+    hints=[
+        "Is the server still there a moment after its start? Run it by hand: what does it say?",
+        "A server socket takes four calls in a row: socket, bind, listen, accept. The port goes "
+        "into the address in network byte order, and it comes from the command line.",
+        "sin_family = AF_INET, sin_port = htons(port), sin_addr.s_addr = htonl(INADDR_ANY); then "
+        "bind, then listen. Check each call's return value and perror the one that says -1.",
+    ],
+)
+def test_listens_on_its_port(launch: Launcher) -> None:
+    """Started the server with a free port and looked, without connecting, whether it or a child of
+    it has a socket that listens there."""
+    lessons.listens_on_its_port(launch)
+
+
+@check(
+    "1.4",
+    "says when the port is taken",
+    points=5,
+    hints=[
+        "What does bind return when somebody else has the port, and where does it say why?",
+        "A failed system call returns -1 and leaves the reason in errno. perror prints the name "
+        "you give it and the reason in words.",
+        'if (bind(...) < 0) { perror("bind"); ... return -1; } and in main: end with a status '
+        "other than 0.",
+    ],
+)
+def test_says_when_the_port_is_taken(launch: Launcher) -> None:
+    """Started a second copy on the port that the first one has."""
+    lessons.says_when_the_port_is_taken(launch)
+
+
+@check(
+    "1.5",
+    "echoes one client",
+    points=10,
+    gate=True,
+    hints=[
+        "Look at what was sent and what came back, byte for byte. Where do they part?",
+        "An echo sends back the bytes that came, just those, as often as some come. Nothing before "
+        "them, nothing after, no line made prettier.",
+        "Loop: n = read(conn, buffer, sizeof(buffer)); stop at n <= 0; write exactly n bytes of "
+        "the buffer back. Not strlen(buffer), not sizeof(buffer).",
+    ],
+)
+def test_echoes_one_client(launch: Launcher, server: Server) -> None:
+    """Sent three messages on one connection, each after the answer to the one before."""
+    lessons.echoes_one_client(launch, server)
+
+
+@check(
+    "1.6",
+    "echoes every byte",
+    points=10,
+    hints=[
+        "How does your program know how many bytes came?",
+        "What read brings is bytes, not a string: no NUL stands behind it, and NULs may stand in "
+        "it. strlen, printf with %s, strcpy and fgets all stop at a NUL or run past the end.",
+        "The number that read returned is the length. Give that number to write.",
+    ],
+)
+def test_echoes_every_byte(clients: Clients) -> None:
+    """Sent text with a NUL in it, all 256 byte values, a run of NULs, and 100 KB of random bytes."""
+    lessons.echoes_every_byte(clients)
+
+
+@check(
+    "1.7",
+    "echoes a long stream whole",
+    points=10,
+    hints=[
+        "What does write return, and does your program look at it?",
+        "write may take only a part of what you give it: what the socket's buffer has room for. "
+        "That is not an error. The rest is yours to write again.",
+        "A loop around write: while bytes are left, write them; on -1 with EINTR try again, on "
+        "another -1 give up; else move the pointer on by what was taken.",
+    ],
+)
+def test_echoes_a_long_stream_whole(launch: Launcher, clients: Clients) -> None:
+    """Sent 8 MiB in odd-sized pieces and read slowly; then 12 KB to a server whose every write to a
+    socket takes at most 7 bytes, as a nearly full buffer does."""
+    lessons.echoes_a_long_stream(clients)
+    lessons.survives_short_writes(launch)
+
+
+@check(
+    "1.8",
+    "serves clients in turn",
+    points=10,
+    hints=[
+        "What does your server do after its first client has left?",
+        "accept is for one client. The next one needs the next call of accept, on the same "
+        "listening socket, which must stay open.",
+        "for (;;) { conn = accept(listener, ...); serve it; close(conn); } with no break, no "
+        "counter and no close(listener) inside.",
+    ],
+)
+def test_serves_clients_in_turn(clients: Clients) -> None:
+    """Twenty clients, one after the other, each with a message of its own."""
+    for number in range(1, 21):
+        client = clients.connect()
+        got = lessons.ask_number(client, number)
+        expect(
+            got == b"message %d\n" % number,
+            expected="an echo for each of twenty clients, one after the other",
+            seen=f"client number {number} got {'another answer' if got else 'no answer'}",
+            evidence=lambda client=client: transcript(client),
+            diagnosis="stops-after-n-clients",
+        )
+        client.close()
+
+
+@check(
+    "1.9",
+    "makes the second client wait",
+    points=10,
+    hints=[
+        "Who accepts the second client's connection while your server reads from the first?",
+        "The kernel does: connections wait in the queue whose length listen sets, and their data "
+        "waits with them. One process in one read cannot look after two clients.",
+        "Nothing to add here: read from one client until its end, close it, then accept the next. "
+        "If your server forks or uses threads, keep that for the next lab.",
+    ],
+)
+def test_makes_the_second_client_wait(server: Server, clients: Clients) -> None:
+    """Client A connected and got its echo. Client B connected (the kernel accepts it) and sent two
+    lines; the grader waited until everything slept, A was served again, then A left."""
+    first = clients.connect()
+    expect_echo(first, b"A is here\n")
+    second = clients.connect()
+    lines = b"B is here\nB is still here\n"
+    second.send(lines)
+    server.wait_for(lambda: second.pump())
+    expect(
+        not second.received,
+        expected="client B hears nothing as long as client A is there",
+        seen="client B was served beside client A",
+        evidence=lambda: [*transcript(first, second), process_table(server)],
+        diagnosis="serves-both-at-once",
+    )
+    expect(
+        second.ended is None,
+        expected="client B waits in the queue",
+        seen=f"client B was turned away ({second.ended})",
+        evidence=lambda: transcript(second),
+        diagnosis="drops-the-waiting-client",
+    )
+    expect_echo(first, b"A is still here\n", others=[second])
+    first.close()
+    got = second.receive(len(lines))
+    expect(
+        got == lines,
+        expected="client B gets all of its echo once client A has left",
+        seen=f"{len(got)} of {len(lines)} bytes",
+        evidence=lambda: transcript(first, second),
+        diagnosis="drops-the-waiting-client",
+    )
+
+
+@check(
+    "1.10",
+    "survives a client that vanishes",
+    points=10,
+    hints=[
+        "What happens to a process that writes to a connection whose other end is gone?",
+        "The first write after the end is answered with a reset; the next one raises SIGPIPE, "
+        "whose default is to kill the process (signal(7)). And read returns 0 at the end and -1 "
+        "after a reset: both mean that this client is done.",
+        "signal(SIGPIPE, SIG_IGN) once in main, so that write returns -1 with EPIPE instead; then "
+        "leave the loop of this client on any n <= 0, close it, and accept the next.",
+    ],
+)
+def test_survives_a_client_that_vanishes(server: Server, clients: Clients) -> None:
+    """One client reset its connection. Another sent 200 KB while the server was frozen (SIGSTOP)
+    and closed without reading: thawed, the server wrote to a client that was gone. Then it had to
+    be asleep, and to serve the next client."""
+    lessons.survives_vanishing_clients(server, clients, lambda: server.pid)
+
+
+@check(
+    "1.11",
+    "gives its descriptors back",
+    points=5,
+    hints=[
+        "Look at /proc/PID/fd of your server before and after a few clients. What is left?",
+        "accept makes a new descriptor for every client. It stays open until you close it, and a "
+        "process may have only so many (ulimit -n).",
+        "close(conn) after each client, on every way out of its loop, also after an error.",
+    ],
+)
+def test_gives_its_descriptors_back(server: Server, clients: Clients) -> None:
+    """Compared the server's open descriptors before and after twenty clients."""
+    lessons.gives_descriptors_back(server, clients)
+
+
+@check(
+    "1.12",
+    "restarts at once",
+    points=5,
+    hints=[
+        "Which state are the old server's connections in after it was killed? ss -tan shows them.",
+        "The old connections live on in the kernel for a while (TIME_WAIT and its kin), and they "
+        "still have the port. bind refuses it then, unless you asked for otherwise beforehand.",
+        "Between socket and bind: int yes = 1; setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, "
+        "&yes, sizeof(yes));",
+    ],
+)
+def test_restarts_at_once(launch: Launcher) -> None:
+    """Killed the server while a client was connected, and started it again on the same port."""
+    first = launch.listening()
+    with Clients(first, launch.habits.greeting) as clients:
+        client = clients.connect()
+        client.ask(lessons.HELLO)
+        first.end()
+        client.await_end()
+        second = launch.start(*first.arguments, port=first.port)
+        second.wait_for(lambda: second.is_listening() or second.exit is not None)
+        expect(
+            second.is_listening(),
+            expected=f"a new copy that listens on port {first.port} at once",
+            seen=f"it ended: {second.exit}" if second.exit else "it does not listen there",
+            diagnosis="no-reuseaddr",
+        )
+
+
+@check(
+    "1.13",
+    "stays one process",
+    points=5,
+    hints=[
+        "How many processes does ps show of your server while a client is connected?",
+        "An iterative server is one process with one thread. That it makes others wait is its "
+        "limit, and the reason for the next lab.",
+        "Leave fork and pthread_create out of this lab.",
+    ],
+)
+def test_stays_one_process(server: Server, clients: Clients) -> None:
+    """Counted processes and threads with a client connected and after it."""
+    lessons.stays_one_process(server, clients)
+
+
+@check(
+    "1.14",
+    "no memory errors",
+    points=5,
+    hints=[
+        "Which line of your program stands at the top of the report, and what is the index there?",
+        "A buffer of 4096 bytes has no place 4096. And read returns -1 when it fails: as an index "
+        "or a length that lies before the buffer, or is enormous.",
+        "Check n before you use it. Don't write buffer[n] = '\\0': you don't need a string. If you "
+        "must, read at most sizeof(buffer) - 1 bytes.",
+    ],
+)
+def test_no_memory_errors(launch: Launcher) -> None:
+    """Built your program with AddressSanitizer and UndefinedBehaviorSanitizer and sent it what the
+    other checks send: text, all bytes, 100 KB, clients that reset and leave."""
+    lessons.no_memory_errors(launch, lessons.memory_traffic)

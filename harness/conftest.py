@@ -1,0 +1,3 @@
+"""Makes `pytest harness/checks` and `pytest harness/tests` know the plugin."""
+
+pytest_plugins = ["forklab.plugin"]

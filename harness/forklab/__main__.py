@@ -1,0 +1,5 @@
+import sys
+
+from forklab.cli import main
+
+sys.exit(main())

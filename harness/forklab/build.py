@@ -1,0 +1,224 @@
+"""Compiling a submission, twice: plain, and with the sanitizers. Knows nothing of servers or points.
+
+Compiling is running foreign input too (``#include "/etc/shadow"``, macro bombs), so the compiler is
+contained like the program itself, and its output is cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from forklab import contain, paths
+from forklab.errors import GraderError, UsageError
+
+WARNINGS = ("-std=gnu17", "-Wall", "-Wextra", "-g")
+SANITIZERS = ("-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined")
+COMPILE_SECONDS = 10.0  # of CPU time; the wall clock gets more, for a loaded machine
+COMPILE_LIMITS = contain.Limits(
+    processes=64, file_size=64 * contain.MEBIBYTE, memory=2048 * contain.MEBIBYTE, cpu=10
+)
+MAX_OUTPUT = 20_000  # characters of the compiler's words that are kept
+MAX_HEADERS = 64  # headers beside the source that are copied with it
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came of one compilation."""
+
+    binary: Path | None  # None: it does not build
+    output: str  # the compiler's words, cut at MAX_OUTPUT characters
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return self.binary is not None
+
+
+def find_source(path: str | Path) -> Path:
+    """The file to compile for what the user named: a C file, or a folder with a server.c.
+
+    Raises UsageError with a sentence that says what is wrong.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            if not (path / "server.c").is_file():
+                raise UsageError(f"there is no server.c in {path}/")
+            path = path / "server.c"
+        elif not path.exists():
+            raise UsageError(f"{path} does not exist")
+        elif not path.is_file():
+            raise UsageError(f"{path} is not a file")
+        with path.open("rb"):
+            pass
+    except OSError as problem:
+        raise UsageError(f"cannot read {path}: {problem.strerror}") from problem
+    return path
+
+
+class Submission:
+    """One student's program and its two builds, which go on beside what else happens.
+
+    Raises UsageError when there is no such program. ``folder`` is where the builds go.
+    """
+
+    def __init__(self, lab: str, path: str | Path, folder: Path) -> None:
+        self.lab = lab
+        self.path = str(path)
+        self.source = find_source(path)
+        self.folder = folder
+        self.text = self.source.read_bytes()
+        self._builds: dict[str, Built | GraderError] = {}
+        self._threads = {
+            kind: threading.Thread(target=self._build, args=(kind, flags), daemon=True)
+            for kind, flags in (("plain", ()), ("sanitized", SANITIZERS))
+        }
+        for thread in self._threads.values():
+            thread.start()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the source text that was compiled."""
+        return hashlib.sha256(self.text).hexdigest()
+
+    @cached_property
+    def is_untouched(self) -> bool:
+        """Whether it is still the starter as the kit hands it out."""
+        try:
+            return paths.starter_of(self.lab).read_bytes() == self.text
+        except OSError:
+            return False
+
+    @property
+    def plain(self) -> Built:
+        """The build that is graded. Waits for it. Raises GraderError if it could not be tried."""
+        return self._await("plain")
+
+    @property
+    def sanitized(self) -> Built:
+        """The build with AddressSanitizer and UndefinedBehaviorSanitizer, likewise."""
+        return self._await("sanitized")
+
+    def _await(self, kind: str) -> Built:
+        self._threads[kind].join()
+        built = self._builds[kind]
+        if isinstance(built, GraderError):
+            raise built
+        return built
+
+    def _build(self, kind: str, flags: tuple[str, ...]) -> None:
+        try:
+            self._builds[kind] = compile_program(self.source, self.folder / kind, flags)
+        except GraderError as problem:
+            self._builds[kind] = problem
+        except Exception as problem:
+            self._builds[kind] = GraderError(f"compiling went wrong in the grader: {problem!r}")
+
+
+def compile_program(source: Path, folder: Path, flags: tuple[str, ...] = ()) -> Built:
+    """Compiles ``source``, with what it uses of labs/common, into ``folder/server``."""
+    (folder / "out").mkdir(parents=True)
+    _copy_sources(source, folder)
+    library = _common_library(flags)
+    shutil.copy(library, folder / library.name)
+    command = [
+        *(contain.compiler(), *WARNINGS, *flags, source.name, library.name),
+        *("-o", "out/server"),
+    ]
+    started = time.monotonic()
+    ended, output = _run(command, folder, COMPILE_SECONDS)
+    seconds = time.monotonic() - started
+    binary = folder / "out" / "server"
+    if ended is not None and ended.ok and binary.is_file():
+        binary.chmod(0o755)
+        return Built(binary, output, seconds)
+    if ended is None:
+        output += f"\nThe compiler was stopped after {seconds:.0f} s: it did not come to an end."
+    elif ended.signal is not None:
+        output += f"\nThe compiler was {ended}: it needed too much time, memory or disk."
+    return Built(None, output.strip() or f"The compiler said nothing ({ended}).", seconds)
+
+
+def _copy_sources(source: Path, folder: Path) -> None:
+    """Copies the source, the headers beside it and those of labs/common."""
+    try:
+        shutil.copy(source, folder / source.name)
+        beside = sorted(source.parent.glob("*.h"))[:MAX_HEADERS]
+        for header in [*(paths.LABS / "common").glob("*.h"), *beside]:
+            if header.is_file() and header.stat().st_size <= contain.MEBIBYTE:
+                shutil.copy(header, folder / header.name)
+        for copy in folder.iterdir():
+            copy.chmod(0o755 if copy.is_dir() else 0o644)
+    except OSError as problem:
+        raise GraderError(f"cannot copy {source} to {folder}: {problem.strerror}") from problem
+
+
+def _run(command: list[str], folder: Path, seconds: float) -> tuple[contain.Exit | None, str]:
+    """Runs the compiler contained. How it ended (None: it was stopped) and what it said."""
+    environment = {
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "TMPDIR": str(folder / "out"),
+        "LC_ALL": "C",
+    }
+    said = folder / "compiler-output"
+    with (
+        said.open("wb") as output,
+        contain.start(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=output.fileno(),
+            stderr=output.fileno(),
+            limits=COMPILE_LIMITS,
+            owns=folder / "out",
+        ) as compiling,
+    ):
+        # CPU time is limited by the kernel; the wall clock may run longer on a busy machine.
+        ended = compiling.wait(4 * seconds)
+    with said.open("rb") as file:
+        text = file.read(MAX_OUTPUT + 1).decode(errors="replace")
+    if len(text) > MAX_OUTPUT:
+        text = text[:MAX_OUTPUT] + "\n[... the compiler said more]"
+    return ended, text
+
+
+_library_lock = threading.Lock()
+
+
+def _common_library(flags: tuple[str, ...]) -> Path:
+    """labs/common as a static library, compiled when it is missing or out of date.
+
+    A library, so that a program with a write_all of its own still links: the linker takes from it
+    only what is missing.
+    """
+    sources = sorted((paths.LABS / "common").glob("*.c"))
+    newest = max(file.stat().st_mtime for file in (paths.LABS / "common").iterdir())
+    folder = paths.BUILD / "common" / ("sanitized" if flags else "plain")
+    library = folder / "libcommon.a"
+    with _library_lock:
+        if library.exists() and library.stat().st_mtime >= newest:
+            return library
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                command = [contain.compiler(), *WARNINGS, *flags, "-c", *map(str, sources)]
+                done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
+                if done.returncode == 0:
+                    objects = [source.with_suffix(".o").name for source in sources]
+                    command = ["ar", "rcs", library.name, *objects]
+                    done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
+                if done.returncode != 0:
+                    raise GraderError(f"labs/common does not build:\n{done.stderr}")
+                Path(scratch, library.name).replace(library)
+        except OSError as problem:
+            raise GraderError(f"cannot build labs/common: {problem.strerror}") from problem
+    return library

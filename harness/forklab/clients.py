@@ -1,0 +1,242 @@
+"""Echo clients and crowds of them: connect, send, receive, half-close, reset, and a transcript.
+
+Knows nothing of processes: how long to wait is asked of a :class:`Patience`, which a server is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 60.0  # the kernel accepts for a server; only a full backlog makes it slow
+CHUNK = 1 << 16  # bytes taken from a socket at once
+KEPT = 400  # bytes of each event that a transcript keeps
+
+
+class Patience(Protocol):
+    """Who knows when waiting is in vain."""
+
+    port: int
+
+    def wait_for(
+        self, condition: Callable[[], T], readable: Sequence[socket.socket] = ()
+    ) -> T: ...
+
+
+@dataclass
+class Event:
+    """One thing that a client did or saw."""
+
+    what: str  # "sent", "received", "connected", "end of stream", "connection reset", ...
+    data: bytes = b""  # its first bytes, at most KEPT
+    size: int = 0  # of all of it
+
+
+class Client:
+    """One connection to the server. Make it with :meth:`Clients.connect`."""
+
+    def __init__(self, patience: Patience, name: str, greeting: bytes = b"") -> None:
+        self.name = name
+        self.received = bytearray()  # all that came so far, without the server's greeting
+        self.events: list[Event] = []
+        self.ended: str | None = None  # "end of stream" or "connection reset", once it is so
+        self._patience = patience
+        self._greeting = greeting  # how much of it is still to come
+        self._open = True
+        self._socket = socket.socket()
+        self._socket.settimeout(CONNECT_SECONDS)
+        try:
+            self._socket.connect(("127.0.0.1", patience.port))
+        except OSError as problem:
+            self._note("connection refused" if problem.errno == 111 else str(problem))
+            self.ended = "no connection"
+            self._open = False
+            self._socket.close()
+            return
+        self._socket.setblocking(False)
+        # What one send call takes is one segment for the server, as far as TCP allows.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.port = self._socket.getsockname()[1]
+        self._note("connected")
+
+    def _note(self, what: str, data: bytes = b"") -> None:
+        last = self.events[-1] if self.events else None
+        if last and last.what == what == "received":  # how TCP cut it up is nobody's doing
+            last.data = (last.data + data)[:KEPT]
+            last.size += len(data)
+        else:
+            self.events.append(Event(what, bytes(data[:KEPT]), len(data)))
+
+    # Sending
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Sends as much of ``data`` as the kernel takes at once. Returns how many bytes."""
+        if not self._open:
+            return 0
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except (BrokenPipeError, ConnectionResetError):
+            self.pump()  # what came before the end still counts
+            self._end("connection reset")
+            return 0
+        self._note("sent", bytes(data[:sent]))
+        return sent
+
+    def half_close(self) -> None:
+        """Sends no more, but still listens (shutdown(2), SHUT_WR)."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            self._note("half-closed")
+
+    def close(self) -> None:
+        """Leaves in good order."""
+        if self._open:
+            self._note("closed")
+            self._open = False
+            self._socket.close()
+
+    def reset(self) -> None:
+        """Vanishes: what TCP does when a client's machine forgets the connection (RST)."""
+        if self._open:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+            self._note("reset")
+            self._open = False
+            self._socket.close()
+
+    # Receiving
+
+    def pump(self) -> bool:
+        """Takes in what has come. Whether anything has."""
+        if not self._open or self.ended:
+            return False
+        came = False
+        while True:
+            try:
+                data = self._socket.recv(CHUNK)
+            except BlockingIOError:
+                return came
+            except OSError:
+                self._end("connection reset")
+                return True
+            if not data:
+                self._end("end of stream")
+                return True
+            came = True
+            self._note("received", data)
+            self.received += self._without_greeting(data)
+
+    def _end(self, how: str) -> None:
+        if self.ended is None:
+            self.ended = how
+            self._note(how)
+
+    def _without_greeting(self, data: bytes) -> bytes:
+        expected, self._greeting = self._greeting[: len(data)], self._greeting[len(data) :]
+        if data.startswith(expected):
+            return data[len(expected) :]
+        self._greeting = b""
+        return data
+
+    def _wait_for(self, condition: Callable[[], T]) -> T:
+        return self._patience.wait_for(condition, [self._socket] if self._open else [])
+
+    def receive(self, size: int) -> bytes:
+        """Waits until ``size`` bytes have come since the connection began, or no more will.
+
+        Returns all that came (also more than that, if more is there).
+        """
+        self._wait_for(lambda: (self.pump(), self.ended or len(self.received) >= size)[1])
+        return bytes(self.received)
+
+    def await_end(self) -> bool:
+        """Waits until the server ends the connection, by EOF or reset. False if it doesn't."""
+        return bool(self._wait_for(lambda: (self.pump(), self.ended)[1]))
+
+    def ask(self, data: bytes) -> bytes:
+        """Sends ``data`` and returns what came back for it: as many bytes, if all is well."""
+        before = len(self.received)
+        self.exchange(data)
+        return bytes(self.received[before:])
+
+    def exchange(self, data: bytes, slow: bool = False) -> None:
+        """Sends all of ``data`` while it takes in the answer, until as much came back.
+
+        ``slow``: reads only when it can't send, so that the server's buffers are full most of the
+        time. Gives up when the server makes no headway any more.
+        """
+        rest = memoryview(data)
+        wanted = len(self.received) + len(data)
+        while not self.ended and self._open:
+            sent = self._send_odd_sized(rest) if slow else self.send(rest)
+            rest = rest[sent:]
+            if sent and slow:
+                continue
+            if not self.pump() and not sent and not self._wait_for(lambda: self._can_go_on(rest)):
+                return
+            if len(self.received) >= wanted and not rest:
+                return
+
+    def _send_odd_sized(self, data: memoryview) -> int:
+        sizes = (1, 4093, 17, 65521, 1021, 8191, 3)
+        return self.send(data[: sizes[len(data) % len(sizes)]])
+
+    def _can_go_on(self, rest: memoryview) -> bool:
+        writable = select.select([], [self._socket], [], 0)[1] if rest else []
+        return bool(writable) or self.pump() or self.ended is not None
+
+
+class Crowd(list[Client]):
+    """Several clients, in the order in which they connected."""
+
+    def close(self) -> None:
+        """Every one leaves in good order."""
+        for client in self:
+            client.close()
+
+    def reset(self) -> None:
+        """Every one vanishes."""
+        for client in self:
+            client.reset()
+
+
+class Clients:
+    """Makes clients of one server. At the end, those that are still there vanish."""
+
+    def __init__(self, patience: Patience, greeting: bytes = b"") -> None:
+        self._patience = patience
+        self._greeting = greeting
+        self._all = Crowd()
+
+    def __enter__(self) -> Clients:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # A reset leaves nothing in TIME_WAIT at the server's port, which would be in the way of
+        # the next server there that doesn't set SO_REUSEADDR.
+        self._all.reset()
+
+    def __iter__(self) -> Iterator[Client]:
+        return iter(self._all)
+
+    def connect(self) -> Client:
+        """One more client."""
+        name = chr(ord("A") + len(self._all)) if len(self._all) < 26 else str(len(self._all) + 1)
+        client = Client(self._patience, name, self._greeting)
+        self._all.append(client)
+        return client
+
+    def crowd(self, size: int) -> Crowd:
+        """So many more clients."""
+        return Crowd(self.connect() for _ in range(size))

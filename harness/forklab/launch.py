@@ -1,0 +1,111 @@
+"""Starting a submission's servers for a check, as this submission needs to be started."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from forklab.build import Submission
+from forklab.contain import Limits
+from forklab.errors import GraderError
+from forklab.probe import Probe
+from forklab.rubric import expect
+from forklab.server import WALL_SECONDS, Server, reserve_port
+
+# A sanitized program maps terabytes of address space for its bookkeeping.
+SANITIZED_LIMITS = Limits(memory=0)
+SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "detect_leaks=0",  # a server that runs for ever need not free what it holds
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+}
+
+
+@dataclass
+class Habits:
+    """What the first checks learned about a strange but honest program, so the rest can go on."""
+
+    fixed_port: int | None = None  # it listens there whatever its argument says
+    greeting: bytes = b""  # it says this to every client first
+
+
+class Launcher:
+    """Starts servers of one submission; all are gone, and their ports free, after the check."""
+
+    def __init__(
+        self, submission: Submission, habits: Habits, folder: Path, stack: ExitStack
+    ) -> None:
+        self.submission = submission
+        self.habits = habits
+        self.servers: list[Server] = []
+        self._folder = folder
+        self._stack = stack
+        self._numbers = itertools.count(1)
+
+    def new_port(self) -> int:
+        """The port for the next server: a free one, or the one that this program insists on."""
+        fixed = self.habits.fixed_port
+        return self._stack.enter_context(_hold_port(fixed) if fixed else reserve_port())
+
+    def new_probe(self) -> Probe:
+        """Faults on cue, for one server."""
+        return Probe(self._folder / f"probe{next(self._numbers)}")
+
+    def start(
+        self,
+        *arguments: str,
+        port: int,
+        probe: Probe | None = None,
+        sanitized: bool = False,
+    ) -> Server:
+        """Starts the program with just these arguments; doesn't wait for anything."""
+        built = self.submission.sanitized if sanitized else self.submission.plain
+        if built.binary is None:
+            raise GraderError(f"the build with sanitizers fails:\n{built.output[:400]}")
+        server = Server(
+            built.binary,
+            arguments,
+            port,
+            self._folder / f"server{next(self._numbers)}",
+            env={**(SANITIZER_OPTIONS if sanitized else {}), **(probe.env if probe else {})},
+            limits=SANITIZED_LIMITS if sanitized else None,
+        )
+        self.servers.append(server)
+        return self._stack.enter_context(server)
+
+    def listening(
+        self, *, port: int | None = None, probe: Probe | None = None, sanitized: bool = False
+    ) -> Server:
+        """Starts the program as a user would, and waits until it listens.
+
+        Fails the check if it never does.
+        """
+        port = port or self.new_port()
+        server = self.start(str(port), port=port, probe=probe, sanitized=sanitized)
+        expect(
+            server.wait_for(lambda: server.is_listening() or server.exit) is True,
+            expected=f"a server that listens on port {port} once more",
+            seen=lambda: f"it ended ({server.exit})" if server.exit else "it does not listen",
+            diagnosis="not-again",
+        )
+        return server
+
+
+@contextmanager
+def _hold_port(port: int) -> Iterator[int]:
+    """The one port that a program insists on, once no other grader on this machine uses it."""
+    deadline = time.monotonic() + WALL_SECONDS
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
+        while True:
+            with contextlib.suppress(OSError):
+                lock.bind(f"\0forklab-port-{port}")
+                break
+            if time.monotonic() > deadline:
+                raise GraderError(f"port {port}, which this program insists on, is not free")
+            time.sleep(0.01)
+        yield port

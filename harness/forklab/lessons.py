@@ -1,0 +1,715 @@
+"""What the labs teach, as judgements that the checks of several labs share.
+
+Each function looks at one thing, and fails the check through ``expect`` with what it saw.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from forklab import procfs
+from forklab.clients import Client, Clients, Crowd
+from forklab.echoes import compare, difference, expect_echo
+from forklab.evidence import (
+    descriptor_table,
+    last_words,
+    plain,
+    process_table,
+    table,
+    transcript,
+)
+from forklab.launch import Launcher
+from forklab.procfs import Process
+from forklab.result import DOES_NOT_BUILD, Evidence
+from forklab.rubric import expect, first_fix
+from forklab.server import Server
+
+# Traffic. Every message ends with a newline, for servers that echo line by line, and none begins
+# like a command (`exit`, `quit`, `q`, `C`) that some servers obey.
+HELLO = b"hello\n"
+MESSAGES = (b"one fish\n", b"two fish\n", b"red fish, blue fish\n")
+ALL_BYTES = bytes(range(256))
+
+
+def random_bytes(size: int) -> bytes:
+    """The same bytes every time, of all values, a newline at the end."""
+    return random.Random(1).randbytes(size - 1) + b"\n"
+
+
+def ask_number(client: Client, number: int) -> bytes:
+    """A message that nobody else sends, and its answer."""
+    return client.ask(b"message %d\n" % number)
+
+
+# Building and starting -----------------------------------------------------------------------
+
+
+def builds_without_warnings(launch: Launcher) -> None:
+    """The compiler accepts the program, and has nothing to say about it."""
+    built = launch.submission.plain
+    words = Evidence("the compiler's words", plain(_first_lines(built.output, 24)))
+    expect(
+        built.ok,
+        expected="a program that compiles (cc -std=gnu17 -Wall -Wextra)",
+        seen="it does not compile",
+        evidence=words,
+        diagnosis=DOES_NOT_BUILD,
+    )
+    warnings = built.output.count("warning:")
+    expect(
+        warnings == 0,
+        expected="no warnings from -Wall -Wextra",
+        seen=f"{warnings} warning{'s' if warnings > 1 else ''}",
+        evidence=words,
+        diagnosis="warnings",
+        goes_on=True,
+    )
+
+
+def _first_lines(text: str, most: int) -> str:
+    lines = [line if len(line) < 400 else line[:400] + " ..." for line in text.splitlines()]
+    return "\n".join(lines[:most] + ([f"... {len(lines) - most} more lines"] * (len(lines) > most)))
+
+
+def refuses_bad_arguments(launch: Launcher) -> None:
+    """Whatever is not one port, 1 to 65535, gets words, a non-zero exit and no socket."""
+    port = launch.new_port()
+    good = launch.start(str(port), port=port)
+    if not good.wait_for(lambda: bool(good.listeners()) or good.exit) is True:
+        first_fix(_listening_check(launch))
+    good.end()
+
+    bad = ["0", "abc", "", "-1", f"{port}x", "65536", "70000"]
+    wrong = []
+    last: Server | None = None
+    for arguments in [[], [str(port), "extra"], *([one] for one in bad)]:
+        server = launch.start(*arguments, port=port)
+        server.wait_for(lambda server=server: server.exit or bool(server.listeners()))
+        shown = " ".join(repr(one) if not one else one for one in arguments) or "(no argument)"
+        if problem := _not_refused(server):
+            wrong.append((shown, problem))
+            last = server
+        server.end()
+    expect(
+        not wrong,
+        expected="a message and a non-zero exit status for whatever is not one port, 1-65535",
+        seen=lambda: "; ".join(f"{shown}: {problem}" for shown, problem in wrong),
+        evidence=lambda: [
+            Evidence("what got through", table(("ARGUMENTS", "WHAT HAPPENED"), wrong)),
+            *last_words(last),  # type: ignore[arg-type]
+        ],
+        diagnosis=_argument_diagnosis(wrong),
+    )
+
+
+def _not_refused(server: Server) -> str:
+    listeners = server.listeners()
+    if listeners:
+        return f"it listens on port {listeners[0].port}"
+    ended = server.exit
+    if ended is None:
+        return "it goes on running"
+    if ended.signal is not None:
+        return str(ended)
+    if ended.ok:
+        return "exit status 0, as if all were well"
+    if not server.stderr.strip() and not server.stdout.strip():
+        return "it ends without a word"
+    return ""
+
+
+def _argument_diagnosis(wrong: Sequence[tuple[str, str]]) -> str | None:
+    if not wrong:
+        return None
+    if any("SIG" in problem for _, problem in wrong):
+        return "crashes-without-argument"
+    return "accepts-bad-ports"
+
+
+def _listening_check(launch: Launcher) -> str:
+    return {"lab1": "1.3", "lab2": "2.3", "lab3": "3.2", "lab4": "4.2"}[launch.submission.lab]
+
+
+def listens_on_its_port(launch: Launcher) -> None:
+    """The server listens where it was told to, for everybody, and stays in the foreground.
+
+    What it does instead is remembered, where the rest can be judged all the same.
+    """
+    port = launch.new_port()
+    server = launch.start(str(port), port=port)
+    server.wait_for(lambda: server.is_listening() or server.exit is not None)
+    if not server.is_listening():
+        # One that daemonises has ended, and its child may be about to listen.
+        server.wait_for(lambda: bool(server.listeners()))
+    found = next((one for one in server.listeners() if one.port == port), None)
+    expected = f"a server that listens on port {port} and stays in the foreground"
+    if found is None and (elsewhere := server.listeners()):
+        launch.habits.fixed_port = elsewhere[0].port
+        expect(
+            False,
+            expected=expected,
+            seen=f"told to use port {port}, it listens on port {elsewhere[0].port}",
+            evidence=last_words(server),
+            diagnosis="ignores-its-port",
+            goes_on=True,
+        )
+    if found is None:
+        ended = server.exit
+        burning = not ended and not server.is_asleep()
+        expect(
+            False,
+            expected=expected,
+            seen=f"it ended at once: {ended}"
+            if ended
+            else "it does not listen, and keeps a processor busy"
+            if burning
+            else "it runs, but listens nowhere",
+            evidence=[*last_words(server), process_table(server)],
+            diagnosis=_ended_early(server) if ended else "never-listens",
+        )
+    assert found is not None
+    expect(
+        server.is_running(),
+        expected=expected,
+        seen=f"the process that was started has ended ({server.exit}); its child listens",
+        evidence=process_table(server),
+        diagnosis="leaves-the-foreground",
+    )
+    expect(
+        found.serves_everyone,
+        expected="a socket that listens on all addresses (INADDR_ANY)",
+        seen=f"it listens on port {port}, but only at one address",
+        diagnosis="listens-on-one-address",
+        goes_on=True,
+    )
+
+
+def _ended_early(server: Server) -> str:
+    ended = server.exit
+    if ended and ended.signal == signal.SIGXFSZ:
+        return "prints-without-end"
+    if ended and ended.signal:
+        return "crashes-at-start"
+    return "ends-at-once"
+
+
+def says_when_the_port_is_taken(launch: Launcher) -> None:
+    """A second copy on the same port says why it can't have it, and ends."""
+    first = launch.listening()
+    second = launch.start(*first.arguments, port=first.port)
+    second.wait_for(lambda: second.exit or bool(second.listeners()))
+    words = (second.stderr + second.stdout).decode(errors="replace")
+    listeners = second.listeners()
+    if listeners:
+        seen = f"the second copy listens on port {listeners[0].port}"
+        diagnosis = "shares-the-port" if listeners[0].port == first.port else "ignores-failed-bind"
+    elif second.exit is None:
+        seen, diagnosis = "the second copy goes on running", "ignores-failed-bind"
+    elif second.exit.ok or second.exit.signal:
+        seen, diagnosis = f"the second copy ended with {second.exit}", "ignores-failed-bind"
+    else:
+        seen, diagnosis = "the second copy ended, but did not say why", "hides-the-reason"
+    taken = second.exit is not None and bool(second.exit.status) and not listeners
+    expect(
+        taken and "already in use" in words.lower(),
+        expected='a second copy that says "Address already in use" and ends, not with status 0',
+        seen=seen,
+        evidence=lambda: last_words(second) or [Evidence("what it said", "nothing")],
+        diagnosis=diagnosis,
+    )
+
+
+# Echoing -------------------------------------------------------------------------------------
+
+
+def learn_greeting(launch: Launcher, server: Server) -> bytes:
+    """What the server says before it was asked anything; later clients expect it."""
+    with Clients(server) as visitors:
+        visitor = visitors.connect()
+        server.settle()
+        visitor.pump()
+        launch.habits.greeting = bytes(visitor.received)
+    server.settle()
+    return launch.habits.greeting
+
+
+def echoes_one_client(launch: Launcher, server: Server) -> None:
+    """Three messages on one connection come back as they were sent, and nothing else does."""
+    greeting = learn_greeting(launch, server)
+    with Clients(server, greeting) as clients:
+        client = clients.connect()
+        for i, message in enumerate(MESSAGES):
+            got = client.ask(message)
+            answered_once = i > 0 and not got
+            compare(client, message, got, "answers-once" if answered_once else None)
+        expect(
+            not greeting,
+            expected="an echo and nothing else",
+            seen=f"the server says {greeting!r} before it is asked anything",
+            evidence=lambda: transcript(client),
+            diagnosis="greets-first",
+            goes_on=True,
+        )
+
+
+def echoes_every_byte(clients: Clients) -> None:
+    """All 256 byte values, NULs among them, and 100 KB of everything come back."""
+    client = clients.connect()
+    expect_echo(client, b"before\0after\n")
+    expect_echo(client, ALL_BYTES + b"\0" * 100 + b"\n")
+    expect_echo(client, random_bytes(100_000))
+
+
+def echoes_lines(clients: Clients) -> None:
+    """Lines long and short, with every byte in them, and an unfinished last one."""
+    client = clients.connect()
+    for line in (HELLO, b"\n", b"carriage return\r\n", b"before\0after\n", b"x" * 10_000 + b"\n"):
+        expect_echo(client, line)
+    expect_echo(client, ALL_BYTES + b"\0" * 100 + b"\n")
+    expect_echo(client, random_bytes(20_000))
+    before = len(client.received)
+    client.send(b"unfinished")
+    client.half_close()
+    client.await_end()
+    got = bytes(client.received[before:])
+    compare(client, b"unfinished", got, None if got else "loses-last-line")
+    expect(
+        client.ended == "end of stream",
+        expected="the end of the stream after the last line",
+        seen=client.ended or "the connection stays open",
+        evidence=lambda: transcript(client),
+    )
+
+
+def echoes_a_long_stream(clients: Clients) -> None:
+    """8 MiB in odd-sized pieces to a client that is slow to read."""
+    client = clients.connect()
+    data = random_bytes(8 << 20)
+    client.exchange(data, slow=True)
+    compare(client, data, bytes(client.received), "loses-part-of-a-stream")
+
+
+def survives_short_writes(launch: Launcher, diagnosis: str = "ignores-short-writes") -> None:
+    """The same with every write cut short, as a full socket buffer does."""
+    probe = launch.new_probe()
+    probe.shorten_writes(7)
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        client = clients.connect()
+        data = b"".join(b"line %d of a stream\n" % i for i in range(500))
+        client.exchange(data)
+        compare(client, data, bytes(client.received), diagnosis)
+
+
+# Several clients -----------------------------------------------------------------------------
+
+
+def serves_at_once(clients: Clients, others: int = 8) -> Crowd:
+    """A silent client first, then eight, asked in reverse order of connecting.
+
+    A connection alone proves nothing: the kernel accepts for a server that doesn't.
+    """
+    silent = clients.connect()
+    crowd = clients.crowd(others)
+    for number, client in reversed(list(enumerate(crowd, 1))):
+        got = ask_number(client, number)
+        expect(
+            got or number < others,
+            expected=f"an answer for each of {others} clients while a ninth is silent",
+            seen=f"the client that came last hears nothing while {others} others are connected",
+            evidence=lambda client=client: transcript(silent, client),
+            diagnosis="one-at-a-time",
+        )
+        compare(client, b"message %d\n" % number, got, "one-at-a-time" if not got else None)
+    return crowd
+
+
+def one_child_each(server: Server, clients: Clients) -> None:
+    """As many children of the server as there are clients; one thread each."""
+    server.settle()
+    before = server.children()
+    expect(
+        not before,
+        expected="no child before the first client",
+        seen=f"{len(before)} children before anybody connected",
+        evidence=process_table(server, before),
+        diagnosis="forks-ahead",
+    )
+    crowd = clients.crowd(8)
+    for number, client in enumerate(crowd):
+        ask_number(client, number)
+    server.wait_for(lambda: len(_alive(server.children())) == len(crowd))
+    server.settle()
+    family = server.family()
+    children = [one for one in family if one.parent == server.pid]
+    alive = _alive(children)
+    threads = max(one.threads for one in family) if family else 0
+    below = [one for one in family if one.pid != server.pid and one.parent != server.pid]
+    if threads > 1:
+        seen, diagnosis = f"a process with {threads} threads", "threads-not-processes"
+    elif _alive(below):
+        seen = f"{len(alive)} living children, and {len(_alive(below))} further down"
+        diagnosis = "grandchildren"
+    elif not alive:
+        seen, diagnosis = "no child: the server itself answers", "no-child"
+    else:
+        seen, diagnosis = f"{len(alive)} children for {len(crowd)} clients", "wrong-number"
+    expect(
+        len(alive) == len(crowd) and threads == 1 and not _alive(below),
+        expected=f"{len(crowd)} clients, {len(crowd)} children of the server, one thread each",
+        seen=seen,
+        evidence=process_table(server, family),
+        diagnosis=diagnosis,
+    )
+
+
+def _alive(processes: Sequence[Process]) -> list[Process]:
+    return [one for one in processes if not one.is_zombie]
+
+
+def stays_one_process(server: Server, clients: Clients) -> None:
+    """No child and no second thread, with a client and after it."""
+    for moment in ("with a client", "after the client left"):
+        client = clients.connect()
+        client.ask(HELLO)
+        if moment != "with a client":
+            client.close()
+        server.settle()
+        family = server.family()
+        threads = max((one.threads for one in family), default=0)
+        expect(
+            len(family) == 1 and threads == 1,
+            expected="one process with one thread",
+            seen=f"{len(family)} processes, {threads} threads at the most, {moment}",
+            evidence=process_table(server, family),
+            diagnosis="more-than-one-process",
+        )
+        client.close()
+
+
+# Descriptors ---------------------------------------------------------------------------------
+
+
+def parent_lets_go(server: Server, clients: Clients) -> None:
+    """The parent's descriptors are the same before, with and after eight clients; half-close ends."""
+    first = clients.connect()
+    first.ask(HELLO)
+    first.close()
+    server.wait_for(lambda: not server.living())
+    server.settle()
+    before = server.descriptors()
+    crowd = clients.crowd(8)
+    for number, client in enumerate(crowd):
+        ask_number(client, number)
+    server.settle()
+    during = server.descriptors()
+    _expect_same_descriptors(before, during, "while eight clients are connected")
+    crowd[0].half_close()
+    expect(
+        crowd[0].await_end(),
+        expected="the end of the stream for a client that half-closed",
+        seen="its connection stays open: somebody still holds it",
+        evidence=lambda: [*transcript(crowd[0]), process_table(server)],
+        diagnosis="no-end-of-stream",
+    )
+    crowd.close()
+    server.wait_for(lambda: not server.living())
+    server.settle()
+    _expect_same_descriptors(before, server.descriptors(), "after they left")
+
+
+def _expect_same_descriptors(before: dict[int, str], now: dict[int, str], when: str) -> None:
+    more = {fd: target for fd, target in now.items() if before.get(fd) != target}
+    expect(
+        len(now) <= len(before),
+        expected=f"the parent holds what it held before the clients: {len(before)} descriptors",
+        seen=f"{len(now)} descriptors {when}: it kept {len(more)} of the clients' connections",
+        evidence=descriptor_table("descriptors of the parent", now),
+        diagnosis="parent-keeps-connection",
+    )
+
+
+def child_lets_go(server: Server, clients: Clients) -> None:
+    """No child has the listening socket open."""
+    listeners = server.listeners()
+    crowd = clients.crowd(3)
+    for number, client in enumerate(crowd):
+        ask_number(client, number)
+    server.settle()
+    holders = [
+        child
+        for child in server.living()
+        if procfs.socket_inodes(child.pid) & {one.inode for one in listeners}
+    ]
+    expect(
+        not holders,
+        expected="only the parent has the listening socket open",
+        seen=f"{len(holders)} of {len(crowd)} children have it open too",
+        evidence=lambda: [
+            descriptor_table(
+                f"descriptors of child {holders[0].pid}",
+                procfs.descriptors(holders[0].pid),
+                listeners[0].inode,
+            )
+        ],
+        diagnosis="child-keeps-listener",
+    )
+
+
+def child_ends_with_its_client(server: Server, clients: Clients) -> None:
+    """When a client leaves, its child ends."""
+    crowd = clients.crowd(8)
+    for number, client in enumerate(crowd):
+        ask_number(client, number)
+    crowd.close()
+    server.wait_for(lambda: not server.living())
+    left = server.living()
+    at_rest = server.settle()
+    expect(
+        not left,
+        expected="no child left when all clients are gone",
+        seen=f"{len(left)} of {len(crowd)} children still run"
+        + ("" if at_rest else ", and keep a processor busy"),
+        evidence=process_table(server),
+        diagnosis="child-keeps-running" if at_rest else "spins-at-eof",
+    )
+
+
+def gives_descriptors_back(server: Server, clients: Clients) -> None:
+    """The same descriptors before and after twenty clients."""
+
+    def visit() -> None:
+        visitor = clients.connect()
+        visitor.ask(HELLO)
+        visitor.close()
+        server.settle()
+
+    visit()  # whatever is opened at the first client
+    before = server.descriptors()
+    for _ in range(20):
+        visit()
+    now = server.descriptors()
+    expect(
+        len(now) <= len(before),
+        expected=f"{len(before)} descriptors after twenty clients, as before them",
+        seen=f"{len(now)} descriptors: {len(now) - len(before)} connections were never closed",
+        evidence=descriptor_table("descriptors of the server", now),
+        diagnosis="keeps-descriptors",
+    )
+
+
+# Clients and faults that a server survives ----------------------------------------------------
+
+
+def expect_alive(server: Server, after: str, evidence: Sequence[Evidence] = ()) -> None:
+    """Fails the check if the server ended."""
+    ended = server.exit
+    diagnosis = "killed-by-sigpipe" if ended and ended.signal == signal.SIGPIPE else None
+    expect(
+        server.is_running(),
+        expected=f"the server goes on {after}",
+        seen=f"the server ended: {ended}",
+        evidence=[*evidence],
+        diagnosis=diagnosis or "ends-with-its-client",
+    )
+
+
+def expect_service(server: Server, client: Client, after: str, diagnosis: str) -> None:
+    """Fails the check unless this client gets its echo."""
+    got = client.ask(HELLO)
+    expect(
+        got == HELLO,
+        expected=f"an echo {after}",
+        seen=difference(HELLO, got),
+        evidence=lambda: [*transcript(client), process_table(server)],
+        diagnosis=diagnosis,
+    )
+
+
+def survives_vanishing_clients(
+    server: Server, clients: Clients, worker: Callable[[], int | None]
+) -> None:
+    """A reset in mid-session; a client that closes while its answers are on the way.
+
+    ``worker`` names the process that serves the newest client.
+    """
+    stays = clients.connect() if worker() != server.pid else None
+    if stays:
+        stays.ask(HELLO)
+    vanishing = clients.connect()
+    vanishing.ask(HELLO)
+    vanishing.reset()
+    server.settle()
+    expect_alive(server, "when a client's connection is reset", transcript(vanishing))
+
+    # Frozen, the server finds the client gone only when it writes: once for the first piece
+    # (answered by a reset), and again for the next (SIGPIPE).
+    leaving = clients.connect()
+    leaving.ask(HELLO)
+    with server.frozen(worker()):
+        data = random_bytes(200_000)
+        leaving.send(data)
+        leaving.close()
+    at_rest = server.settle()
+    expect_alive(
+        server, "when a client leaves without reading its answers", transcript(leaving)
+    )
+    expect(
+        at_rest,
+        expected="a server that sleeps when nobody says anything",
+        seen="it keeps a processor busy after a client has left",
+        evidence=process_table(server),
+        diagnosis="spins-at-eof",
+    )
+    if stays:
+        expect_service(
+            server, stays, "for the client that stayed", "ends-with-its-client"
+        )
+    expect_service(
+        server, clients.connect(), "for the next client", "ends-with-its-client"
+    )
+
+
+def newest_child(server: Server) -> Callable[[], int | None]:
+    """Names the child that serves the newest client (the newest process of the family)."""
+
+    def pid() -> int | None:
+        server.settle()
+        living = server.living()
+        return max((one.pid for one in living), default=None)
+
+    return pid
+
+
+def survives_failed_fork(launch: Launcher) -> None:
+    """The second fork fails (EAGAIN): that client is let go, the others are served."""
+    probe = launch.new_probe()
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        first = clients.connect()
+        expect_service(server, first, "for the first client", "does-not-echo")
+        server.settle()
+        before = server.descriptors()
+        probe.fail_fork(errno.EAGAIN)
+        second = clients.connect()
+        second.send(HELLO)
+        let_go = second.await_end()
+        expect_alive_after_fork(server, transcript(second))
+        expect(
+            probe.forks_failed,
+            expected="a server that forks for its second client",
+            seen="it did not call fork, so a failing fork could not be tried",
+        )
+        expect(
+            let_go,
+            expected="the client whose fork failed sees the connection close",
+            seen="its connection stays open, and nobody will ever answer"
+            if not second.received
+            else "the parent serves it itself",
+            evidence=lambda: [
+                *transcript(second),
+                descriptor_table("descriptors of the parent", server.descriptors()),
+            ],
+            diagnosis="keeps-client-of-failed-fork"
+            if not second.received
+            else "takes-failed-fork-for-child",
+        )
+        server.settle()
+        expect(
+            len(server.descriptors()) <= len(before),
+            expected="no descriptor more than before the failed fork",
+            seen=f"{len(server.descriptors())} instead of {len(before)}",
+            evidence=descriptor_table("descriptors of the parent", server.descriptors()),
+            diagnosis="keeps-client-of-failed-fork",
+        )
+        expect_service(server, first, "for the client that came before", "dies-on-failed-fork")
+        expect_service(server, clients.connect(), "for the next client", "dies-on-failed-fork")
+
+
+def expect_alive_after_fork(server: Server, evidence: Sequence[Evidence]) -> None:
+    """Fails the check if a failed fork ended the server."""
+    expect(
+        server.is_running(),
+        expected="a server that goes on when fork fails (EAGAIN: too many processes, for now)",
+        seen=f"the server ended: {server.exit}",
+        evidence=evidence,
+        diagnosis="dies-on-failed-fork",
+    )
+
+
+def says_each_thing_once(launch: Launcher) -> None:
+    """Five clients with stdout on a file, and five with stdout line-buffered: the same lines."""
+    shown = []
+    for line_buffered in (True, False):
+        probe = launch.new_probe()
+        if line_buffered:
+            probe.buffer_lines()
+        server = launch.listening(probe=probe)
+        with Clients(server, launch.habits.greeting) as clients:
+            for _ in range(5):
+                client = clients.connect()
+                client.ask(HELLO)
+                client.close()
+                server.wait_for(lambda server=server: not server.living())
+        shown.append(server.stdout.decode(errors="replace").splitlines())
+        server.end()
+    once, copied = (Counter(_without_numbers(line) for line in lines) for lines in shown)
+    repeated = copied - once
+    expect(
+        not repeated,
+        expected="each line once, also when stdout is a file",
+        seen=lambda: f'"{plain(next(iter(repeated)))}" {copied[next(iter(repeated))]} times '
+        f"instead of {once[next(iter(repeated))]}",
+        evidence=lambda: [Evidence("stdout, in a file", plain("\n".join(shown[1][:16])))],
+        diagnosis="copies-stdio-buffer",
+    )
+
+
+def _without_numbers(line: str) -> str:
+    return "".join("#" if c.isdigit() else c for c in line).replace("##", "#").replace("##", "#")
+
+
+# Memory --------------------------------------------------------------------------------------
+
+REPORTS = ("ERROR: AddressSanitizer", "runtime error:", "AddressSanitizer:DEADLYSIGNAL")
+
+
+def no_memory_errors(launch: Launcher, traffic: Callable[[Server, Clients], None]) -> None:
+    """The build with AddressSanitizer and UndefinedBehaviorSanitizer under the same traffic."""
+    server = launch.listening(sanitized=True)
+    with Clients(server, launch.habits.greeting) as clients:
+        traffic(server, clients)
+    server.settle()
+    words = (server.stderr + server.stdout).decode(errors="replace")
+    lines = words.splitlines()
+    found = next((i for i, line in enumerate(lines) if any(r in line for r in REPORTS)), None)
+    report = "" if found is None else "\n".join(lines[found : found + 12])
+    expect(
+        found is None,
+        expected="no report from AddressSanitizer or UndefinedBehaviorSanitizer",
+        seen=lambda: plain(lines[found or 0])[:200],
+        evidence=lambda: [Evidence("the sanitizer's report", plain(report))],
+        diagnosis="memory-error",
+    )
+
+
+def memory_traffic(server: Server, clients: Clients) -> None:
+    """What the other checks send, all of it once."""
+    for data in (*MESSAGES, b"before\0after\n", ALL_BYTES + b"\n", random_bytes(100_000)):
+        client = clients.connect()
+        client.ask(data)
+        client.close()
+        server.settle()
+    vanishing = clients.connect()
+    vanishing.ask(HELLO)
+    vanishing.reset()
+    server.settle()
+    leaving = clients.connect()
+    leaving.ask(HELLO)
+    leaving.send(random_bytes(100_000))
+    leaving.close()
+    server.settle()

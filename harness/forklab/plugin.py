@@ -1,0 +1,269 @@
+"""The pytest side: options, fixtures, gates, and collecting what the checks found.
+
+``pytest harness/checks/test_lab3.py --submission PATH`` works by itself; ``forklab grade`` starts the
+same run and shows it in its own way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forklab import __version__, contain, paths
+from forklab.build import Submission, find_source
+from forklab.clients import Clients
+from forklab.errors import GraderError, UsageError
+from forklab.evidence import last_words
+from forklab.launch import Habits, Launcher
+from forklab.result import (
+    ERROR,
+    FAILED,
+    PASSED,
+    SKIPPED,
+    CheckResult,
+    Evidence,
+    Result,
+    write_atomically,
+)
+from forklab.rubric import Check, CheckFailed, CheckSkipped, diagnoses
+from forklab.server import Server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("forklab", "grading a lab")
+    group.addoption(
+        "--submission",
+        metavar="PATH",
+        help="the program to grade: a C file, or a folder with a server.c "
+        "(default: what the student edits, labs/labN-*/server.c)",
+    )
+    group.addoption("--result", metavar="FILE", help="write the record of the grading to FILE")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "check(check): a line of the rubric (forklab.rubric.check)")
+    if config.pluginmanager.get_plugin("forklab-grading") is None:
+        config.pluginmanager.register(Grading(config.getoption("--result")), "forklab-grading")
+    # With xdist, a lab stays in one worker, where its gates are known.
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
+
+
+class Grading:
+    """One run of checks: what they found so far, and the record at the end."""
+
+    def __init__(
+        self,
+        result_file: str | None = None,
+        submission: Submission | None = None,
+        on_check: Callable[[CheckResult], None] | None = None,
+    ) -> None:
+        self.submission = submission  # None: the fixture makes one
+        self.found: dict[str, CheckResult] = {}
+        self._result_file = result_file
+        self._on_check = on_check or (lambda found: None)
+        self._rubric: dict[str, Check] = {}
+        self._open_gates: set[str] = set()  # gates that failed, but let the rest be judged
+        self._started = datetime.now(UTC)
+        self._clock = time.monotonic()
+
+    # Order and gates
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            if check := check_of(item):
+                self._rubric[check.id] = check
+                item.extra_keyword_matches.add(check.id)  # -k 4.7
+                item.add_marker(pytest.mark.xdist_group(check.lab))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if (check := check_of(item)) and (blocker := self._blocker(check)):
+            raise CheckSkipped(blocker)
+
+    def _blocker(self, check: Check) -> str | None:
+        """The failed check without which this one can't be judged, or None."""
+        for other in self._rubric.values():
+            found = self.found.get(other.id)
+            if found is None or other.lab != check.lab or found.status == PASSED:
+                continue
+            closed = other.gate and found.status == FAILED and other.id not in self._open_gates
+            if closed or other.id == check.needs:
+                return found.needs or other.id
+        return None
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
+        outcome: Any = yield
+        # Its last words, while its files are still there.
+        launch: Launcher | None = getattr(item, "funcargs", {}).get("launch")
+        if launch and launch.servers and outcome.excinfo:
+            item.stash[LAST_WORDS] = last_words(launch.servers[-1])
+
+    # What was found
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Iterator[None]:
+        outcome: Any = yield
+        report: pytest.TestReport = outcome.get_result()
+        check = check_of(item)
+        problem = call.excinfo.value if call.excinfo else None
+        if check is None or (call.when != "call" and problem is None):
+            return
+        if isinstance(problem, (KeyboardInterrupt, SystemExit, pytest.exit.Exception)):
+            return
+        found = self._judge(item, check, problem)
+        found.duration = round(call.duration, 4)
+        self.found[check.id] = found
+        report.forklab = asdict(found)  # type: ignore[attr-defined]
+        report.user_properties += [("check", found.id), ("points", found.points)]
+        if found.status == SKIPPED:
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), 0, f"skipped: first fix {found.needs}")
+        elif found.status == FAILED:
+            report.longrepr = _in_words(found)  # a traceback says nothing about the submission
+
+    def _judge(self, item: pytest.Item, check: Check, problem: BaseException | None) -> CheckResult:
+        found = CheckResult(
+            check.id,
+            check.name,
+            PASSED,
+            check.points,
+            check.points,
+            did=" ".join((getattr(item, "obj").__doc__ or "").split()),
+            read=check.read or str(paths.handout_of(check.lab).relative_to(paths.KIT)),
+            evidence=item.stash.get(SHOWN, []),
+        )
+        if problem is None:
+            return found
+        found.points = 0
+        if isinstance(problem, CheckSkipped):
+            found.status, found.needs = SKIPPED, problem.needs
+        elif isinstance(problem, CheckFailed):
+            found.status = FAILED
+            found.expected, found.seen = problem.expected, problem.seen
+            found.diagnosis = problem.diagnosis
+            found.evidence = problem.evidence + item.stash.get(LAST_WORDS, [])
+            if problem.goes_on:
+                self._open_gates.add(check.id)
+        else:
+            found.status = ERROR
+            what = str(problem) if isinstance(problem, GraderError) else repr(problem)
+            found.seen = f"the grader could not judge this: {what}"
+        return found
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if (fields := getattr(report, "forklab", None)) is None:
+            return
+        shown = [Evidence(**one) for one in fields["evidence"]]
+        found = CheckResult(**{**fields, "evidence": shown})
+        self.found[found.id] = found  # here also what an xdist worker sent
+        self._on_check(found)
+
+    def result(self, lab: str, submission: str, sha256: str) -> Result:
+        """The record of this run."""
+        checks = [one for one in self.found.values() if f"lab{one.id.partition('.')[0]}" == lab]
+        result = Result(
+            lab=lab,
+            submission=submission,
+            sha256=sha256,
+            kit=__version__,
+            tier=contain.tier(),
+            started=self._started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            duration=round(time.monotonic() - self._clock, 3),
+            checks=checks,
+        )
+        result.conclude()
+        return result
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._result_file and self.found and not hasattr(session.config, "workerinput"):
+            lab = f"lab{next(iter(self.found)).partition('.')[0]}"
+            path = session.config.getoption("--submission") or paths.work_of(lab)
+            source = find_source(path)
+            record = self.result(lab, str(path), hashlib.sha256(source.read_bytes()).hexdigest())
+            write_atomically(Path(self._result_file), record.to_json())
+
+
+def check_of(item: pytest.Item) -> Check | None:
+    """The line of the rubric that a test is, or None for an ordinary test."""
+    marker = item.get_closest_marker("check")
+    return marker.args[0] if marker else None
+
+
+def _in_words(found: CheckResult) -> str:
+    lines = [f"{found.id} {found.name}", f"  expected: {found.expected}", f"  seen: {found.seen}"]
+    if found.diagnosis:
+        one = diagnoses()[found.diagnosis]
+        lines += [f"  diagnosis: {one.code}: {one.title}. {one.explanation}"]
+    for shown in found.evidence:
+        lines += [f"  {shown.title}:", *(f"    {line}" for line in shown.text.splitlines())]
+    return "\n".join(lines)
+
+
+# Fixtures ------------------------------------------------------------------------------------
+
+SHOWN = pytest.StashKey[list[Evidence]]()
+LAST_WORDS = pytest.StashKey[list[Evidence]]()
+
+
+@pytest.fixture(scope="module")
+def submission(request: pytest.FixtureRequest) -> Iterator[Submission]:
+    """The program that is graded, and its two builds (forklab.build.Submission)."""
+    grading = request.config.pluginmanager.get_plugin("forklab-grading")
+    if grading.submission is not None:
+        yield grading.submission
+        return
+    lab = "lab" + request.module.__name__.removeprefix("test_lab")
+    path = request.config.getoption("--submission") or paths.work_of(lab)
+    with contain.run_folder() as folder:
+        try:
+            yield Submission(lab, path, folder)
+        except UsageError as problem:
+            pytest.exit(str(problem), returncode=2)
+
+
+@pytest.fixture(scope="module")
+def habits() -> Habits:
+    """What the first checks learned about a strange program (forklab.launch.Habits)."""
+    return Habits()
+
+
+@pytest.fixture
+def launch(
+    request: pytest.FixtureRequest, submission: Submission, habits: Habits
+) -> Iterator[Launcher]:
+    """Starts servers: ``launch.listening()``, ``launch.start(*arguments, port=...)``."""
+    folder = submission.folder / request.node.name
+    with ExitStack() as stack:
+        yield Launcher(submission, habits, folder, stack)
+
+
+@pytest.fixture
+def server(launch: Launcher) -> Server:
+    """A fresh server that listens (forklab.server.Server), gone after the check."""
+    return launch.listening()
+
+
+@pytest.fixture
+def clients(server: Server, habits: Habits) -> Iterator[Clients]:
+    """Connects clients to ``server`` (forklab.clients.Clients)."""
+    with Clients(server, habits.greeting) as clients:
+        yield clients
+
+
+@pytest.fixture
+def show(request: pytest.FixtureRequest) -> Callable[[Evidence], None]:
+    """``show(evidence)`` puts something into the report although the check passes."""
+    shown = request.node.stash.setdefault(SHOWN, [])
+    return shown.append

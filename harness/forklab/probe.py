@@ -1,0 +1,101 @@
+"""The page that the grader shares with a server under the probe (``harness/probe/probe.c``)."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from functools import cache
+from pathlib import Path
+
+from forklab import contain, paths
+
+
+class _Page(ctypes.Structure):
+    """The same fields in the same order as in probe.c."""
+
+    _fields_ = [
+        ("fork_errno", ctypes.c_int),
+        ("fork_failures", ctypes.c_int),
+        ("forks_failed", ctypes.c_int),
+        ("accept_errno", ctypes.c_int),
+        ("accept_failures", ctypes.c_int),
+        ("accepts_failed", ctypes.c_int),
+        ("write_limit", ctypes.c_int),
+        ("line_buffered", ctypes.c_int),
+        ("watch_handler", ctypes.c_int),
+        ("handler_runs", ctypes.c_int),
+        ("errno_changed", ctypes.c_int),
+        ("errno_seen", ctypes.c_int),
+        ("unsafe_call", ctypes.c_char * 32),
+    ]
+
+
+@cache
+def _library() -> Path:
+    return contain.compile_tool(
+        paths.HARNESS / "probe" / "probe.c", paths.BUILD / "tools" / "probe.so", "-shared", "-fPIC"
+    )
+
+
+class Probe:
+    """Faults on cue for one server. Start the server with ``env``."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        library = folder / "probe.so"
+        library.write_bytes(_library().read_bytes())  # where every user can reach it
+        library.chmod(0o755)
+        file = folder / "page"
+        file.write_bytes(bytes(ctypes.sizeof(_Page)))
+        file.chmod(0o666)
+        with file.open("r+b") as opened:
+            self._memory = mmap.mmap(opened.fileno(), ctypes.sizeof(_Page))
+        self._page = _Page.from_buffer(self._memory)
+        self.env = {"LD_PRELOAD": str(library), "FORKLAB_PROBE": str(file)}
+
+    def fail_fork(self, error: int, times: int = 1) -> None:
+        """The next fork fails with that errno."""
+        self._page.fork_errno = error
+        self._page.fork_failures = times
+
+    @property
+    def forks_failed(self) -> int:
+        """How many did."""
+        return self._page.forks_failed
+
+    def fail_accept(self, error: int, times: int = 1) -> None:
+        """The next call of accept fails with that errno; one that waits already does not."""
+        self._page.accept_errno = error
+        self._page.accept_failures = times
+
+    @property
+    def accepts_failed(self) -> int:
+        """How many did."""
+        return self._page.accepts_failed
+
+    def shorten_writes(self, limit: int) -> None:
+        """Every write to a socket takes at most that many bytes."""
+        self._page.write_limit = limit
+
+    def buffer_lines(self) -> None:
+        """Standard output is line-buffered, as on a terminal. Before the server starts."""
+        self._page.line_buffered = 1
+
+    def watch_handler(self) -> None:
+        """Watch the handler of SIGCHLD. Before the server starts."""
+        self._page.watch_handler = 1
+
+    @property
+    def handler_runs(self) -> int:
+        """How often the handler ran to its end."""
+        return self._page.handler_runs
+
+    @property
+    def errno_seen(self) -> int | None:
+        """What the handler left in errno, if it changed it."""
+        return self._page.errno_seen if self._page.errno_changed else None
+
+    @property
+    def unsafe_call(self) -> str | None:
+        """The first function the handler called that signal-safety(7) does not list."""
+        return self._page.unsafe_call.decode() or None

@@ -1,0 +1,227 @@
+"""The process tree as facts, read from /proc (proc(5)). Knows nothing of who asks.
+
+Everything in /proc races with processes that end: a process that is gone is left out, never an
+error.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+from dataclasses import dataclass
+
+GONE = (FileNotFoundError, ProcessLookupError)  # what reading the /proc of an ended process raises
+
+
+def _read(path: str) -> str:
+    with open(path, "rb", buffering=0) as file:
+        return file.read().decode(errors="replace")
+
+
+# Processes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Process:
+    """One line of /proc/PID/stat."""
+
+    pid: int
+    parent: int
+    state: str  # R running or runnable, S asleep, D in I/O, T stopped, Z zombie
+    threads: int
+    name: str
+
+    @property
+    def is_zombie(self) -> bool:
+        return self.state in "ZX"
+
+
+def process(pid: int) -> Process | None:
+    """The process with that pid, or None if there is none."""
+    try:
+        text = _read(f"/proc/{pid}/stat")
+    except GONE:
+        return None
+    # "PID (NAME) STATE PPID ...": the name may hold anything, ')' and spaces too.
+    name_end = text.rindex(")")
+    fields = text[name_end + 2 :].split()
+    name = text[text.index("(") + 1 : name_end]
+    return Process(pid, int(fields[1]), fields[0], int(fields[17]), name)
+
+
+class Family:
+    """The processes below one process, looked up again and again at little cost.
+
+    It reads /proc/PID/stat only of processes that it has not met before or that are its own: who
+    was once seen elsewhere in the tree cannot come below ``root`` later. (/proc/PID/task/TID/
+    children would be faster still, but may leave children out while one of them ends.)
+    """
+
+    def __init__(self, root: int) -> None:
+        self.root = root
+        self._strangers: set[int] = set()
+
+    def members(self) -> list[Process]:
+        """All processes below the root now, zombies too, in order of pid."""
+        while True:
+            pids = {int(entry) for entry in os.listdir("/proc") if entry.isdigit()}
+            self._strangers &= pids
+            found = {}
+            for pid in pids - self._strangers:
+                if (one := process(pid)) is not None:
+                    found[pid] = one
+            kin = {pid: self._is_kin(pid, found) for pid in found}
+            self._strangers |= {pid for pid, is_kin in kin.items() if is_kin is False}
+            # None: its parent ended while we looked. Look again: it has another one now.
+            if None not in kin.values():
+                return [found[pid] for pid in sorted(found) if kin[pid] and pid != self.root]
+
+    def _is_kin(self, pid: int, found: dict[int, Process]) -> bool | None:
+        while pid != self.root:
+            if pid == 0 or pid in self._strangers:
+                return False
+            if pid not in found:
+                return None
+            pid = found[pid].parent
+        return True
+
+
+# What a process has ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SignalMasks:
+    """SigIgn, SigCgt and SigBlk of /proc/PID/status."""
+
+    ignored: int
+    caught: int
+    blocked: int
+
+    @staticmethod
+    def has(mask: int, signal_number: int) -> bool:
+        """Whether a mask has that signal: signal N is bit N - 1."""
+        return bool(mask >> (signal_number - 1) & 1)
+
+
+def _status(path: str) -> dict[str, str]:
+    return dict(line.partition(":\t")[::2] for line in _read(path).splitlines())
+
+
+def signal_masks(pid: int) -> SignalMasks | None:
+    """What a process does with signals, or None if it is gone."""
+    try:
+        status = _status(f"/proc/{pid}/status")
+        return SignalMasks(*(int(status[name], 16) for name in ("SigIgn", "SigCgt", "SigBlk")))
+    except (*GONE, KeyError):
+        return None
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """A process's open descriptors and what each stands for ("socket:[4711]"); {} if it is gone."""
+    table = {}
+    with suppress(*GONE):
+        for entry in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(*GONE):
+                table[int(entry)] = os.readlink(f"/proc/{pid}/fd/{entry}")
+    return dict(sorted(table.items()))
+
+
+def socket_inodes(pid: int) -> set[int]:
+    """The inodes of the sockets that a process has open."""
+    return {
+        int(target[len("socket:[") : -1])
+        for target in descriptors(pid).values()
+        if target.startswith("socket:[")
+    }
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of CPU time a process has used, all its threads together; 0 if it is gone."""
+    seconds = 0.0
+    with suppress(*GONE):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with suppress(*GONE):
+                seconds += int(_read(f"/proc/{pid}/task/{task}/schedstat").split()[0]) / 1e9
+    return seconds
+
+
+# Rest ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What one thread was doing when we looked. Two equal ones: it did not run in between."""
+
+    state: str
+    switches: tuple[str, str]  # voluntary and nonvoluntary context switches, ever
+    cpu: str
+
+    @property
+    def is_asleep(self) -> bool:
+        return self.state in "STtZXI"
+
+
+def rests(pid: int) -> dict[tuple[int, int], Rest]:
+    """What each thread of a process does, by (pid, tid); {} if it is gone."""
+    found = {}
+    with suppress(*GONE):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            base = f"/proc/{pid}/task/{task}"
+            with suppress(*GONE):
+                status = _status(f"{base}/status")
+                switches = (
+                    status["voluntary_ctxt_switches"],
+                    status["nonvoluntary_ctxt_switches"],
+                )
+                found[pid, int(task)] = Rest(
+                    status["State"][0], switches, _read(f"{base}/schedstat")
+                )
+    return found
+
+
+# System calls that never return by themselves: only another process, a signal or a packet ends
+# them. Numbers by architecture, from the kernel's syscall tables; each with the index of the
+# argument that must be a null pointer (no time-out), or -1 (a time-out in ms that must be < 0).
+_FOREVER: dict[str, dict[int, tuple[int, str] | None]] = {
+    "x86_64": {
+        **dict.fromkeys((0, 19, 45, 47, 1, 20, 44, 46, 43, 288, 61, 247, 34, 130, 72)),
+        7: (2, "ms"),  # poll
+        23: (4, "null"),  # select
+        270: (4, "null"),  # pselect6
+        271: (2, "null"),  # ppoll
+        232: (3, "ms"),  # epoll_wait
+        281: (3, "ms"),  # epoll_pwait
+        202: (3, "null"),  # futex
+        128: (2, "null"),  # rt_sigtimedwait
+    },
+    "aarch64": {
+        **dict.fromkeys((63, 65, 207, 212, 64, 66, 206, 211, 202, 242, 260, 95, 133, 25)),
+        72: (4, "null"),  # pselect6
+        73: (2, "null"),  # ppoll
+        22: (3, "ms"),  # epoll_pwait
+        98: (3, "null"),  # futex
+        137: (2, "null"),  # rt_sigtimedwait
+    },
+}
+
+
+def waits_for_ever(pid: int, tid: int) -> bool:
+    """Whether a sleeping thread is in a system call without a time-out.
+
+    By /proc/PID/task/TID/syscall. False also where the kernel doesn't say.
+    """
+    try:
+        words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
+        number = int(words[0])
+    except (OSError, ValueError, IndexError):
+        return False
+    calls = _FOREVER.get(platform.machine(), {})
+    if number not in calls:
+        return False
+    timeout = calls[number]
+    if timeout is None:
+        return True
+    index, kind = timeout
+    value = int(words[1 + index], 16)
+    return value == 0 if kind == "null" else bool(value & 0x8000_0000)

@@ -1,0 +1,139 @@
+"""What a check is: its number, name, points and hints; how it fails; what it shows.
+
+A check is a pytest test function that carries :func:`check`. It fails through :func:`expect`, which
+takes what was expected, what was seen, and the evidence. Knows nothing of how that is shown.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import pytest
+
+from forklab.result import Evidence
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the rubric."""
+
+    id: str  # "4.7"
+    name: str  # what a right program does: "reaps every child of a burst"
+    points: int
+    hints: tuple[str, str, str]  # from a question to nearly the answer
+    needs: str | None = None  # a check without which this one can't be judged
+    gate: bool = False  # when it fails, nothing after it in its lab can be judged
+    read: str = ""  # where to read about it; "" means the lab's handout
+
+    @property
+    def lab(self) -> str:
+        """"lab4" for "4.7"."""
+        return f"lab{self.id.partition('.')[0]}"
+
+
+def check(
+    id: str,
+    name: str,
+    *,
+    points: int,
+    hints: Sequence[str],
+    needs: str | None = None,
+    gate: bool = False,
+    read: str = "",
+) -> Callable[[Function], Function]:
+    """Makes a pytest test a check of the rubric. Its docstring says what the check does.
+
+    Raises ValueError unless there are three hints.
+    """
+    first, second, third = hints
+    one = Check(id, name, points, (first, second, third), needs, gate, read)
+
+    def mark(function: Function) -> Function:
+        return pytest.mark.check(one)(function)
+
+    return mark
+
+
+# How a check ends ----------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class CheckFailed(Exception):
+    """What was seen is not what a right program shows. Raised by :func:`expect`."""
+
+    expected: str
+    seen: str
+    evidence: list[Evidence] = field(default_factory=list)
+    diagnosis: str | None = None
+    goes_on: bool = False  # a gate that fails like this stays open all the same
+
+    def __str__(self) -> str:
+        return f"expected {self.expected}; seen: {self.seen}"
+
+
+@dataclass(eq=False)
+class CheckSkipped(Exception):
+    """The check can't be judged before another one is passed. Raised by :func:`first_fix`."""
+
+    needs: str
+
+
+def expect(
+    condition: object,
+    *,
+    expected: str,
+    seen: str | Callable[[], str],
+    evidence: Evidence | Sequence[Evidence] | Callable[[], Sequence[Evidence]] = (),
+    diagnosis: str | None = None,
+    goes_on: bool = False,
+) -> None:
+    """Fails the check unless ``condition`` is true.
+
+    ``expected`` and ``seen`` are said to the student; ``evidence`` is what the grader looked at
+    (a function, where it is dear to make); ``diagnosis`` is a code of the catalogue, where what was
+    seen names the bug. ``goes_on``: what was seen costs the points, but the checks after this gate
+    can still be judged.
+    """
+    if condition:
+        return
+    if callable(evidence):
+        evidence = evidence()
+    if isinstance(evidence, Evidence):
+        evidence = [evidence]
+    if diagnosis is not None:
+        diagnoses()[diagnosis]  # a code must be in the catalogue
+    raise CheckFailed(
+        expected, seen() if callable(seen) else seen, list(evidence), diagnosis, goes_on
+    )
+
+
+def first_fix(check_id: str) -> NoReturn:
+    """Skips the check: it can't be judged before ``check_id`` is passed."""
+    raise CheckSkipped(check_id)
+
+
+# The catalogue of diagnoses ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A bug with a name."""
+
+    code: str
+    title: str
+    explanation: str  # two or three sentences for the student
+
+
+@cache
+def diagnoses() -> dict[str, Diagnosis]:
+    """The catalogue (diagnoses.toml) by code."""
+    with Path(__file__).with_name("diagnoses.toml").open("rb") as file:
+        table = tomllib.load(file)
+    return {code: Diagnosis(code, entry["title"], entry["why"]) for code, entry in table.items()}

@@ -1,0 +1,306 @@
+"""One running server, seen from outside: its processes, descriptors, signals and words.
+
+The heart of it is :meth:`Server.wait_for`, which waits for a condition and also finds out, without
+guessing a time, that the condition will never come true. Knows nothing of clients or points.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from forklab import contain, procfs, tcp
+from forklab.contain import Exit, Limits
+from forklab.errors import GraderError
+from forklab.procfs import Process
+
+T = TypeVar("T")
+
+# A wait ends when nothing more can happen. These bound it where that can't be seen.
+TIMER_SECONDS = 1.5  # asleep, but in a call with a time-out: it may wake by itself
+CPU_SECONDS = 1.0  # of CPU time burnt without getting there
+WALL_SECONDS = 60.0  # whatever happens
+SURE_SECONDS = 0.02  # how long "nothing will happen" has to hold
+
+PORTS = range(10_000, 30_000)  # below the ephemeral ports, or a client might take the server's
+
+
+@contextmanager
+def reserve_port() -> Iterator[int]:
+    """A TCP port that nobody uses, kept from other graders on this machine until the end.
+
+    The lock is an abstract socket (unix(7)): it vanishes with its process.
+    """
+    for port in random.sample(PORTS, 1000):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
+            try:
+                lock.bind(f"\0forklab-port-{port}")
+                # Without SO_REUSEADDR: old connections in TIME_WAIT make it unfit too.
+                with socket.socket() as probe:
+                    probe.bind(("", port))
+            except OSError:
+                continue
+            yield port
+            return
+    raise GraderError("no free TCP port between 10000 and 30000")
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Where a server listens."""
+
+    port: int
+    inode: int
+    serves_everyone: bool
+    pids: tuple[int, ...]  # who has it open
+
+
+class Server:
+    """A started program and all its descendants; use it as a context, and it is gone afterwards.
+
+    ``arguments`` are its command line; ``port`` is where it is expected to listen.
+    """
+
+    def __init__(
+        self,
+        binary: Path,
+        arguments: Sequence[str],
+        port: int,
+        folder: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.port = port
+        self.arguments = tuple(arguments)
+        folder.mkdir(parents=True)
+        folder.chmod(0o755)
+        self._stdout, self._stderr = folder / "stdout", folder / "stderr"
+        (folder / "home").mkdir()
+        with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
+            self._contained = contain.start(
+                [binary, *arguments],
+                cwd=folder / "home",
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", **(env or {})},
+                stdout=out.fileno(),
+                stderr=err.fileno(),
+                limits=limits,
+                owns=folder / "home",
+            )
+        self.pid = self._contained.pid
+        self._family = procfs.Family(self._contained.keeper_pid)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Kills the server and all that came of it."""
+        self._contained.end()
+
+    # What it says
+
+    @property
+    def stdout(self) -> bytes:
+        """All that was written to standard output so far."""
+        return self._stdout.read_bytes()
+
+    @property
+    def stderr(self) -> bytes:
+        """All that was written to standard error so far."""
+        return self._stderr.read_bytes()
+
+    # Who is there
+
+    @property
+    def exit(self) -> Exit | None:
+        """How the started process ended, or None while it runs."""
+        return self._contained.poll()
+
+    def family(self) -> list[Process]:
+        """The server and all its descendants, zombies too, those that daemonised too."""
+        return self._family.members()
+
+    def children(self) -> list[Process]:
+        """The server's own children, zombies too."""
+        return [one for one in self.family() if one.parent == self.pid]
+
+    def zombies(self) -> list[Process]:
+        """Those children of the server that ended and were not reaped."""
+        return [child for child in self.children() if child.is_zombie]
+
+    def living(self) -> list[Process]:
+        """The server's descendants that have not ended."""
+        return [one for one in self.family() if one.pid != self.pid and not one.is_zombie]
+
+    def is_running(self) -> bool:
+        """Whether the server process itself has not ended."""
+        one = procfs.process(self.pid)
+        return one is not None and not one.is_zombie and self.exit is None
+
+    # What it has
+
+    def signal_masks(self) -> procfs.SignalMasks:
+        """What the server does with signals. All clear once it is gone."""
+        return procfs.signal_masks(self.pid) or procfs.SignalMasks(0, 0, 0)
+
+    def descriptors(self) -> dict[int, str]:
+        """The server's open descriptors."""
+        return procfs.descriptors(self.pid)
+
+    def listeners(self) -> list[Listener]:
+        """The sockets on which the server or a descendant listens."""
+        sockets = tcp.listeners()
+        if not sockets:
+            return []
+        holders: dict[int, list[int]] = {}
+        for member in self.family():
+            for inode in procfs.socket_inodes(member.pid):
+                holders.setdefault(inode, []).append(member.pid)
+        return [
+            Listener(one.port, one.inode, one.serves_everyone, tuple(holders[one.inode]))
+            for one in sockets
+            if one.inode in holders
+        ]
+
+    def is_listening(self) -> bool:
+        """Whether it, or a descendant, listens on its port."""
+        return any(one.port == self.port for one in self.listeners())
+
+    def cpu_seconds(self) -> float:
+        """Seconds of CPU time that the server and its living descendants have used."""
+        return sum(procfs.cpu_seconds(one.pid) for one in self.family())
+
+    # Signals
+
+    def kill(self, signal_number: int, pid: int | None = None) -> None:
+        """Sends a signal to the server, or to one of its descendants. Nothing if it is gone."""
+        pid = pid or self.pid
+        if pid == self.pid and self.exit is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal_number)
+
+    @contextmanager
+    def frozen(self, pid: int | None = None) -> Iterator[None]:
+        """Stops the server, or one of its descendants, with SIGSTOP; at the end it goes on.
+
+        What happens meanwhile meets it all at once, which makes races certain.
+        """
+        pid = pid or self.pid
+
+        def is_stopped() -> bool:
+            one = procfs.process(pid)
+            return one is None or one.state in "TtZ"
+
+        self.kill(signal.SIGSTOP, pid)
+        try:
+            self._poll_until(is_stopped, "a process to stop")
+            yield
+        finally:
+            self.kill(signal.SIGCONT, pid)
+
+    @contextmanager
+    def without_descriptors(self) -> Iterator[None]:
+        """Leaves the server no free descriptor (RLIMIT_NOFILE), and gives them back at the end."""
+        taken = self.descriptors()
+        lowest_free = next(fd for fd in range(len(taken) + 1) if fd not in taken)
+        usual = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (lowest_free, usual[1]))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(self.pid, resource.RLIMIT_NOFILE, usual)
+
+    # Waiting
+
+    def wait_for(
+        self, condition: Callable[[], T], readable: Sequence[socket.socket] = ()
+    ) -> T:
+        """Waits until ``condition()`` is true and returns its value; false if it will never be.
+
+        It will never be when every process of the family is asleep in a call without a time-out
+        and no packet is under way: then only we could wake them. A family that sleeps with a
+        time-out gets 1.5 s to wake; one that burns 1 s of CPU time meanwhile, or is gone, has
+        failed. So a wrong program is found out in milliseconds, and a right one has all the time
+        that a loaded machine may take (60 s). ``readable`` are sockets of ours: their data ends a
+        pause early.
+        """
+        began = time.monotonic()
+        asleep_since: float | None = None
+        cpu_at_start = self.cpu_seconds()
+        pause = 0.0002
+        while True:
+            if value := condition():
+                return value
+            rest = self._rest()
+            now = time.monotonic()
+            if rest is None:
+                asleep_since = None
+                if self.cpu_seconds() - cpu_at_start > CPU_SECONDS:
+                    return condition()
+            else:
+                asleep_since = asleep_since or now
+                needed = SURE_SECONDS if rest == "for ever" else TIMER_SECONDS
+                if now - asleep_since >= needed:
+                    return condition()
+            if now - began > WALL_SECONDS:
+                return condition()
+            pause = min(pause * 1.5, 0.005)
+            if readable:
+                select.select(readable, [], [], pause)
+            else:
+                time.sleep(pause)
+
+    def settle(self) -> bool:
+        """Waits until the family is asleep. False if it burns CPU time instead."""
+        return self.wait_for(self.is_asleep)
+
+    def is_asleep(self) -> bool:
+        """Whether, at one instant, every thread was asleep and no packet was under way."""
+        return self._rest() is not None
+
+    def _rest(self) -> str | None:
+        """None: something runs. "for ever": only we can wake it. "a while": it may itself.
+
+        No thread has run between two looks that show the same count of context switches, so at
+        the moment between them all slept at once; the sockets are looked at in that moment.
+        """
+        first = self._rests()
+        if not all(rest.is_asleep for rest in first.values()):
+            return None
+        quiet = tcp.is_quiet(self.port)
+        for_ever = all(
+            rest.state in "TtZX" or procfs.waits_for_ever(*ids) for ids, rest in first.items()
+        )
+        if not quiet or self._rests() != first:
+            return None
+        return "for ever" if for_ever else "a while"
+
+    def _rests(self) -> dict[tuple[int, int], procfs.Rest]:
+        found = {}
+        for member in self.family():
+            found.update(procfs.rests(member.pid))
+        return found
+
+    @staticmethod
+    def _poll_until(condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + WALL_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                raise GraderError(f"waited {WALL_SECONDS:.0f} s in vain for {what}")
+            time.sleep(0.0002)

@@ -1,0 +1,286 @@
+/*
+ * keeper: starts one program and answers for every process that comes of it.
+ *
+ *	keeper [-u UID] [-U] [-n NPROC] [-f FSIZE] [-m MEMORY] [-t CPU] -c FD -- PROGRAM [ARG ...]
+ *
+ * It is a subreaper (prctl(2)): whatever the program forks, however often it forks and
+ * whoever of them daemonises, stays below the keeper in the process tree. On FD, a socket,
+ * it tells how the program fares, a line an event:
+ *
+ *	started PID		exited STATUS	killed SIGNAL	failed WHAT: WHY
+ *
+ * When the other end of FD is closed, be it on purpose or because the grader died, it kills
+ * all that is left below it and ends. So nothing outlives the grader, even one that was
+ * killed with SIGKILL.
+ *
+ *	-u UID		run as this user and group, which nobody else uses (needs root)
+ *	-U		count processes in a user namespace of its own (user_namespaces(7))
+ *	-n, -f, -m, -t	RLIMIT_NPROC, RLIMIT_FSIZE, RLIMIT_AS (bytes), RLIMIT_CPU (seconds)
+ */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct limits {
+	uid_t uid; /* 0: stay who we are */
+	bool user_namespace;
+	rlim_t processes, file_size, memory, cpu; /* 0: as it is */
+};
+
+static int control = -1;
+
+/* Only there to interrupt ppoll. */
+static void on_sigchld(int signal_number)
+{
+	(void)signal_number;
+}
+
+static void say(const char *what, long number)
+{
+	dprintf(control, "%s %ld\n", what, number);
+}
+
+/* Child side: says which step failed and ends. */
+static void give_up(const char *what)
+{
+	dprintf(control, "failed %s: %s\n", what, strerror(errno));
+	_exit(127);
+}
+
+static void limit(int resource, rlim_t value)
+{
+	struct rlimit both = { .rlim_cur = value, .rlim_max = value };
+
+	if (value > 0 && setrlimit(resource, &both) < 0)
+		give_up("setrlimit");
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		give_up(path);
+	close(fd);
+}
+
+/* A user namespace in which we are who we were, so that NPROC counts only what we start. */
+static void enter_user_namespace(void)
+{
+	char map[64];
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+
+	if (unshare(CLONE_NEWUSER) < 0)
+		give_up("unshare");
+	snprintf(map, sizeof(map), "%u %u 1", uid, uid);
+	write_file("/proc/self/uid_map", map);
+	write_file("/proc/self/setgroups", "deny");
+	snprintf(map, sizeof(map), "%u %u 1", gid, gid);
+	write_file("/proc/self/gid_map", map);
+}
+
+/* Child side: becomes the program. */
+static void become(char *program[], const struct limits *limits)
+{
+	setsid(); /* kill(0, ...) reaches only its own */
+
+	if (limits->user_namespace)
+		enter_user_namespace();
+	limit(RLIMIT_NPROC, limits->processes);
+	limit(RLIMIT_FSIZE, limits->file_size);
+	limit(RLIMIT_AS, limits->memory);
+	limit(RLIMIT_CPU, limits->cpu);
+	if (limits->uid > 0 &&
+	    (setgroups(0, NULL) < 0 || setgid(limits->uid) < 0 || setuid(limits->uid) < 0))
+		give_up("setuid");
+	/* Should the keeper itself be killed. After setuid, which forgets it. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+
+	/* Signals as a shell would hand them on: all default, none blocked. */
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+
+	execv(program[0], program);
+	give_up(program[0]);
+}
+
+/* Parent of PID by /proc/PID/stat, or -1 if it is gone. */
+static pid_t parent_of(pid_t pid)
+{
+	char path[32], text[512];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return -1;
+	text[n] = '\0';
+
+	/* "PID (NAME) STATE PPID": the name may hold anything, a ')' too: the last one counts. */
+	const char *name_end = strrchr(text, ')');
+	pid_t parent;
+	char state;
+	if (!name_end || sscanf(name_end + 1, " %c %d", &state, &parent) != 2)
+		return -1;
+	return parent;
+}
+
+static bool descends_from(pid_t pid, pid_t ancestor)
+{
+	while (pid > 1) {
+		pid = parent_of(pid);
+		if (pid == ancestor)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Sends SIGKILL to all that is below us. First each loses the right to fork, so that a
+ * process that forks faster than we look cannot keep ahead.
+ */
+static void kill_descendants(void)
+{
+	const struct rlimit no_fork = { 0, 0 };
+	pid_t self = getpid();
+	DIR *proc = opendir("/proc");
+
+	if (!proc)
+		return;
+	for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
+		if (!isdigit((unsigned char)entry->d_name[0]))
+			continue;
+		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+		if (pid == self || !descends_from(pid, self))
+			continue;
+		prlimit(pid, RLIMIT_NPROC, &no_fork, NULL);
+		kill(pid, SIGKILL);
+	}
+	closedir(proc);
+}
+
+/* Reaps all that has ended. Tells if PROGRAM was among it. False: no child is left. */
+static bool reap(pid_t program)
+{
+	pid_t pid;
+	int status;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid != program)
+			continue;
+		if (WIFEXITED(status))
+			say("exited", WEXITSTATUS(status));
+		else
+			say("killed", WTERMSIG(status));
+	}
+	return pid == 0;
+}
+
+static rlim_t number(const char *text)
+{
+	char *end;
+	errno = 0;
+	rlim_t value = strtoull(text, &end, 10);
+
+	if (end == text || *end != '\0' || errno) {
+		fprintf(stderr, "keeper: not a number: %s\n", text);
+		exit(2);
+	}
+	return value;
+}
+
+int main(int argc, char *argv[])
+{
+	struct limits limits = { 0 };
+
+	for (int option; (option = getopt(argc, argv, "+u:Un:f:m:t:c:")) != -1;) {
+		switch (option) {
+		case 'u':
+			limits.uid = (uid_t)number(optarg);
+			break;
+		case 'U':
+			limits.user_namespace = true;
+			break;
+		case 'n':
+			limits.processes = number(optarg);
+			break;
+		case 'f':
+			limits.file_size = number(optarg);
+			break;
+		case 'm':
+			limits.memory = number(optarg);
+			break;
+		case 't':
+			limits.cpu = number(optarg);
+			break;
+		case 'c':
+			control = (int)number(optarg);
+			break;
+		default:
+			return 2;
+		}
+	}
+	if (control < 0 || optind == argc) {
+		fprintf(stderr, "usage: keeper [-u UID] [-U] [-n NPROC] [-f FSIZE] [-m MEMORY] "
+				"[-t CPU] -c FD -- PROGRAM [ARG ...]\n");
+		return 2;
+	}
+
+	/* The program must not hold our end of the socket, or nobody would see it close. */
+	fcntl(control, F_SETFD, FD_CLOEXEC);
+	signal(SIGPIPE, SIG_IGN); /* the grader may be gone when we tell it something */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+
+	sigset_t sigchld, waiting;
+	sigemptyset(&sigchld);
+	sigaddset(&sigchld, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &sigchld, &waiting);
+	sigdelset(&waiting, SIGCHLD);
+	struct sigaction action = { .sa_handler = on_sigchld };
+	sigaction(SIGCHLD, &action, NULL);
+
+	pid_t program = fork();
+	if (program < 0)
+		give_up("fork");
+	if (program == 0)
+		become(argv + optind, &limits);
+	say("started", program);
+
+	struct pollfd grader = { .fd = control, .events = POLLIN };
+	for (;;) {
+		if (ppoll(&grader, 1, NULL, &waiting) > 0)
+			break; /* closed: nobody ever writes to us */
+		reap(program);
+	}
+
+	/* Killing is done when there is nobody left to wait for. */
+	const struct timespec moment = { .tv_nsec = 500 * 1000 };
+	kill_descendants();
+	while (reap(program)) {
+		/* SIGCHLD or a moment, then look again for what was forked meanwhile. */
+		if (ppoll(NULL, 0, &moment, &waiting) == 0)
+			kill_descendants();
+	}
+	return 0;
+}

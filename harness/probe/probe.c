@@ -1,0 +1,404 @@
+/*
+ * probe: faults that strike a server on cue, and a watch on its signal handler.
+ *
+ * Preloaded (LD_PRELOAD, ld.so(8)), it stands between the server and the C library. What it is to
+ * do stands in a page that it shares with the grader: the file named by FORKLAB_PROBE. With a page
+ * of zeros it changes nothing.
+ *
+ *	fork		fails with fork_errno, fork_failures times
+ *	accept		fails with accept_errno, accept_failures times
+ *	write, send	on a socket take at most write_limit bytes
+ *	stdout		is line-buffered, as on a terminal, if line_buffered is set
+ *	SIGCHLD's handler	is watched if watch_handler is set: what it calls, what it does to errno
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <unistd.h>
+
+/* The shared page. forklab/probe.py has the same fields in the same order. */
+static struct page {
+	int fork_errno, fork_failures, forks_failed;
+	int accept_errno, accept_failures, accepts_failed;
+	int write_limit;
+	int line_buffered;
+	int watch_handler, handler_runs;
+	int errno_changed, errno_seen;
+	char unsafe_call[32];
+} no_page, *page = &no_page;
+
+/* The C library's own FUNCTION. */
+#define REAL(function) ((__typeof__(&(function)))real(#function))
+
+static void *real(const char *name)
+{
+	void *function = dlsym(RTLD_NEXT, name);
+
+	if (!function)
+		abort();
+	return function;
+}
+
+__attribute__((constructor)) static void open_page(void)
+{
+	const char *path = getenv("FORKLAB_PROBE");
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	void *shared = MAP_FAILED;
+
+	if (fd >= 0) {
+		shared = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		close(fd);
+	}
+	if (shared != MAP_FAILED)
+		page = shared;
+	if (page->line_buffered)
+		setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+}
+
+/* Takes one of the FAILURES that are left. False: none is. */
+static bool take(int *failures)
+{
+	int left = __atomic_load_n(failures, __ATOMIC_SEQ_CST);
+
+	while (left > 0)
+		if (__atomic_compare_exchange_n(failures, &left, left - 1, false, __ATOMIC_SEQ_CST,
+						__ATOMIC_SEQ_CST))
+			return true;
+	return false;
+}
+
+/* Faults ----------------------------------------------------------------------------------- */
+
+static bool fork_fails(void)
+{
+	if (!take(&page->fork_failures))
+		return false;
+	page->forks_failed++;
+	errno = page->fork_errno;
+	return true;
+}
+
+pid_t fork(void)
+{
+	return fork_fails() ? -1 : REAL(fork)();
+}
+
+/* A vfork that comes back through this frame can't share its memory: POSIX allows a fork. */
+pid_t vfork(void)
+{
+	return fork();
+}
+
+int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+		const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+	if (fork_fails())
+		return errno;
+	return REAL(posix_spawn)(pid, path, actions, attributes, argv, envp);
+}
+
+static bool accept_fails(void)
+{
+	if (!take(&page->accept_failures))
+		return false;
+	page->accepts_failed++;
+	errno = page->accept_errno;
+	return true;
+}
+
+int accept(int fd, struct sockaddr *addr, socklen_t *size)
+{
+	return accept_fails() ? -1 : REAL(accept)(fd, addr, size);
+}
+
+int accept4(int fd, struct sockaddr *addr, socklen_t *size, int flags)
+{
+	return accept_fails() ? -1 : REAL(accept4)(fd, addr, size, flags);
+}
+
+static size_t cut(int fd, size_t size)
+{
+	struct stat status;
+	size_t limit = (size_t)page->write_limit;
+
+	if (limit == 0 || size <= limit || fstat(fd, &status) < 0 || !S_ISSOCK(status.st_mode))
+		return size;
+	return limit;
+}
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+	return REAL(write)(fd, data, cut(fd, size));
+}
+
+ssize_t send(int fd, const void *data, size_t size, int flags)
+{
+	return REAL(send)(fd, data, cut(fd, size), flags);
+}
+
+ssize_t sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *addr,
+	       socklen_t addr_size)
+{
+	return REAL(sendto)(fd, data, cut(fd, size), flags, addr, addr_size);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+	if (count > 0 && cut(fd, parts[0].iov_len) < parts[0].iov_len)
+		return write(fd, parts[0].iov_base, parts[0].iov_len);
+	return REAL(writev)(fd, parts, count);
+}
+
+/* The watch on the handler ------------------------------------------------------------------ */
+
+/* An errno that no call in a handler sets by itself. */
+#define PLANTED ENOTNAM
+
+typedef void handler_function(int, siginfo_t *, void *);
+
+static handler_function *volatile student_handler;
+static volatile sig_atomic_t in_handler;
+
+static void watched_handler(int signal_number, siginfo_t *info, void *context)
+{
+	int before = errno;
+
+	errno = PLANTED;
+	in_handler++;
+	student_handler(signal_number, info, context);
+	in_handler--;
+	if (errno != PLANTED) {
+		page->errno_seen = errno;
+		__atomic_add_fetch(&page->errno_changed, 1, __ATOMIC_SEQ_CST);
+		before = errno;
+	}
+	errno = before;
+	__atomic_add_fetch(&page->handler_runs, 1, __ATOMIC_SEQ_CST);
+}
+
+static bool is_function(const struct sigaction *action)
+{
+	return (action->sa_flags & SA_SIGINFO) ||
+	       (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
+}
+
+static handler_function *handler_of(const struct sigaction *action)
+{
+	/* Called with three arguments, a handler that takes one ignores the rest. */
+	return (handler_function *)(void *)action->sa_sigaction;
+}
+
+int sigaction(int signal_number, const struct sigaction *new, struct sigaction *old)
+{
+	handler_function *previous = student_handler;
+	struct sigaction watched;
+
+	if (!page->watch_handler || signal_number != SIGCHLD)
+		return REAL(sigaction)(signal_number, new, old);
+	if (new &&is_function(new)) {
+		watched = *new;
+		student_handler = handler_of(new);
+		watched.sa_sigaction = watched_handler;
+		watched.sa_flags |= SA_SIGINFO;
+		new = &watched;
+	}
+	int result = REAL(sigaction)(signal_number, new, old);
+	if (result == 0 && old && is_function(old))
+		old->sa_sigaction = previous;
+	return result;
+}
+
+static sighandler_t watched_signal(int signal_number, sighandler_t handler, int flags)
+{
+	struct sigaction action = { .sa_flags = flags }, old;
+
+	action.sa_handler = handler;
+	sigemptyset(&action.sa_mask);
+	return sigaction(signal_number, &action, &old) < 0 ? SIG_ERR : old.sa_handler;
+}
+
+/* signal has two meanings in glibc: with -std=gnu17 the handler stays (signal(2)) ... */
+sighandler_t signal(int signal_number, sighandler_t handler)
+{
+	if (!page->watch_handler || signal_number != SIGCHLD)
+		return REAL(signal)(signal_number, handler);
+	return watched_signal(signal_number, handler, SA_RESTART);
+}
+
+/* ... and with -std=c17 or _XOPEN_SOURCE it is gone after one delivery. */
+sighandler_t __sysv_signal(int signal_number, sighandler_t handler)
+{
+	if (!page->watch_handler || signal_number != SIGCHLD)
+		return REAL(__sysv_signal)(signal_number, handler);
+	return watched_signal(signal_number, handler, (int)(SA_RESETHAND | SA_NODEFER));
+}
+
+/* Notes the first call in a handler that signal-safety(7) doesn't list. */
+static void note(const char *name)
+{
+	if (in_handler > 0 && page->unsafe_call[0] == '\0')
+		strncpy(page->unsafe_call, name, sizeof(page->unsafe_call) - 1);
+}
+
+int printf(const char *format, ...)
+{
+	va_list args;
+
+	note("printf");
+	va_start(args, format);
+	int n = REAL(vprintf)(format, args);
+	va_end(args);
+	return n;
+}
+
+int __printf_chk(int flag, const char *format, ...)
+{
+	va_list args;
+
+	(void)flag;
+	note("printf");
+	va_start(args, format);
+	int n = REAL(vprintf)(format, args);
+	va_end(args);
+	return n;
+}
+
+int fprintf(FILE *file, const char *format, ...)
+{
+	va_list args;
+
+	note("fprintf");
+	va_start(args, format);
+	int n = REAL(vfprintf)(file, format, args);
+	va_end(args);
+	return n;
+}
+
+int __fprintf_chk(FILE *file, int flag, const char *format, ...)
+{
+	va_list args;
+
+	(void)flag;
+	note("fprintf");
+	va_start(args, format);
+	int n = REAL(vfprintf)(file, format, args);
+	va_end(args);
+	return n;
+}
+
+int vprintf(const char *format, va_list args)
+{
+	note("vprintf");
+	return REAL(vprintf)(format, args);
+}
+
+int vfprintf(FILE *file, const char *format, va_list args)
+{
+	note("vfprintf");
+	return REAL(vfprintf)(file, format, args);
+}
+
+int puts(const char *text)
+{
+	note("puts");
+	return REAL(puts)(text);
+}
+
+int putchar(int c)
+{
+	note("putchar");
+	return REAL(putchar)(c);
+}
+
+int fputs(const char *text, FILE *file)
+{
+	note("fputs");
+	return REAL(fputs)(text, file);
+}
+
+int fputc(int c, FILE *file)
+{
+	note("fputc");
+	return REAL(fputc)(c, file);
+}
+
+size_t fwrite(const void *data, size_t size, size_t count, FILE *file)
+{
+	note("fwrite");
+	return REAL(fwrite)(data, size, count, file);
+}
+
+int fflush(FILE *file)
+{
+	note("fflush");
+	return REAL(fflush)(file);
+}
+
+void perror(const char *text)
+{
+	note("perror");
+	REAL(perror)(text);
+}
+
+void syslog(int priority, const char *format, ...)
+{
+	va_list args;
+
+	note("syslog");
+	va_start(args, format);
+	vsyslog(priority, format, args);
+	va_end(args);
+}
+
+void exit(int status)
+{
+	note("exit");
+	REAL(exit)(status);
+	__builtin_unreachable();
+}
+
+/*
+ * malloc's family goes to glibc's own names: dlsym may itself call malloc, so that asking it for
+ * the real one could go round for ever.
+ */
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *old, size_t size);
+extern void __libc_free(void *memory);
+
+void *malloc(size_t size)
+{
+	note("malloc");
+	return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+	note("calloc");
+	return __libc_calloc(count, size);
+}
+
+void *realloc(void *old, size_t size)
+{
+	note("realloc");
+	return __libc_realloc(old, size);
+}
+
+void free(void *memory)
+{
+	note("free");
+	__libc_free(memory);
+}

@@ -1,0 +1,83 @@
+/*
+ * lab 2: an echo server with a child process for every client.
+ *
+ * Start it, connect two clients, end one, and look at the family:
+ *	make run LAB=2 PORT=9190		make client PORT=9190
+ *	ps --forest -o pid,ppid,stat,comm -C server
+ * Both clients are served at once. Every client that left has left a zombie (Z) behind.
+ */
+#include "net.h"
+#include "safe_log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Echoes what comes on CONN until its client sends no more. 0, or -1 with errno. */
+static int serve_client(int conn)
+{
+	char buffer[4096];
+	ssize_t n;
+
+	/* n counts bytes; they may hold NULs, so nothing here may treat them as a string. */
+	while ((n = read(conn, buffer, sizeof(buffer))) > 0)
+		if (write_all(conn, buffer, (size_t)n) < 0)
+			return -1;
+	return (int)n;
+}
+
+int main(int argc, char *argv[])
+{
+	int port = argc == 2 ? parse_port(argv[1]) : -1;
+	if (port < 0) {
+		fprintf(stderr, "usage: %s PORT    (a number from 1 to 65535)\n", argv[0]);
+		return 2;
+	}
+
+	/* Writing to a closed connection raises SIGPIPE. Ignored, write fails with EPIPE. */
+	signal(SIGPIPE, SIG_IGN);
+
+	int listener = tcp_listen(port);
+	if (listener < 0)
+		return 1;
+	safe_log("listening on port %d", port);
+
+	for (;;) {
+		struct sockaddr_in peer = { 0 };
+		socklen_t peer_size = sizeof(peer);
+		int conn = accept(listener, (struct sockaddr *)&peer, &peer_size);
+		if (conn < 0) {
+			perror("accept"); /* this client is lost; the next may be luckier */
+			continue;
+		}
+		log_client(&peer, "connected");
+
+		/* step 2a: a child for this client */
+		/*
+		 * TODO 2a. fork(2) returns once in the parent and once in the child; a switch shows
+		 * its three answers side by side. In the child: what 2b holds. In the parent:
+		 * nothing yet. When it fails (-1): perror, turn this one client away, go on.
+		 */
+		/* step 2b: the child serves, and has no use for the listener */
+		/*
+		 * TODO 2b. This is lab 1's code. Move it into the child, and let the child begin by
+		 * closing the descriptor that only the parent needs. It must end here, with
+		 * _exit(2): what would it do next if it didn't? Status 0, or 1 if serving failed.
+		 */
+		if (serve_client(conn) < 0)
+			perror("client");
+		close(conn);
+		log_client(&peer, "gone");
+		/* end 2b */
+		/* end 2a */
+
+		/* step 2c: the parent lets go of the connection */
+		/*
+		 * TODO 2c. Since fork the connection is open in two processes. Which one needs it?
+		 * Close it in the other, also when fork failed. (Once this close is here, take the
+		 * one out of 2b: a child that ends closes all it has.)
+		 */
+		/* end 2c */
+	}
+}
