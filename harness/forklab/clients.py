@@ -78,7 +78,7 @@ class Client:
 
     def send(self, data: bytes | memoryview) -> int:
         """Sends as much of ``data`` as the kernel takes at once. Returns how many bytes."""
-        if not self._open:
+        if not self._open or not data:
             return 0
         try:
             sent = self._socket.send(data)
@@ -170,11 +170,13 @@ class Client:
         self.exchange(data)
         return bytes(self.received[before:])
 
-    def exchange(self, data: bytes, slow: bool = False) -> None:
+    def exchange(
+        self, data: bytes, slow: bool = False, meanwhile: Callable[[], None] | None = None
+    ) -> None:
         """Sends all of ``data`` while it takes in the answer, until as much came back.
 
         ``slow``: reads only when it can't send, so that the server's buffers are full most of the
-        time. Gives up when the server makes no headway any more.
+        time. ``meanwhile`` is called again and again. Gives up when the server makes no headway.
         """
         rest = memoryview(data)
         wanted = len(self.received) + len(data)
@@ -183,6 +185,8 @@ class Client:
             rest = rest[sent:]
             if sent and slow:
                 continue
+            if meanwhile:
+                meanwhile()
             if not self.pump() and not sent and not self._wait_for(lambda: self._can_go_on(rest)):
                 return
             if len(self.received) >= wanted and not rest:

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -64,7 +65,9 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-@functools.cache
+_compiling = threading.Lock()
+
+
 def keeper() -> Path:
     """The keeper, compiled when it is missing or older than its source."""
     return compile_tool(paths.HARNESS / "keeper" / "keeper.c", paths.BUILD / "tools" / "keeper")
@@ -76,18 +79,22 @@ def compile_tool(source: Path, target: Path, *flags: str) -> Path:
     Raises GraderError when there is no compiler, no room, or no leave to write.
     """
     try:
-        if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
-            return target
+        with _compiling:
+            return _compile_tool(source, target, flags)
+    except OSError as problem:
+        raise GraderError(f"cannot build {target}: {problem.strerror}") from problem
+
+
+def _compile_tool(source: Path, target: Path, flags: Sequence[str]) -> Path:
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Under another name first: a second grader may be doing the same.
+        # Under another name first: another grader may be doing the same.
         new = target.with_name(f"{target.name}.{os.getpid()}")
         command = [compiler(), "-std=gnu17", "-O1", "-g", *flags, str(source), "-o", str(new)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode != 0:
             raise GraderError(f"the kit's own {source.name} does not build:\n{done.stderr}")
         new.replace(target)
-    except OSError as problem:
-        raise GraderError(f"cannot build {target}: {problem.strerror}") from problem
     return target
 
 
@@ -239,6 +246,19 @@ class Contained:
                 elif word == "failed":
                     raise GraderError(f"the grader could not start a program: {rest}")
         return self.exit
+
+    def limit_descriptors(self, pid: int, count: int) -> None:
+        """Lets a process of this family open no descriptor numbered ``count`` or more.
+
+        Raises GraderError where the kernel does not allow it.
+        """
+        answers = self._said.count("limited ")
+        self._control.settimeout(SETTLE_SECONDS)
+        self._control.sendall(f"nofile {pid} {count}".encode())
+        while self._said.count("limited ") == answers:
+            self._listen(SETTLE_SECONDS)
+        if not self._said.rstrip().endswith("limited 0") and "limited -1" in self._said:
+            raise GraderError("RLIMIT_NOFILE of a server could not be set")
 
     def wait(self, seconds: float) -> Exit | None:
         """Waits up to that many seconds for the process to end; None if it still runs."""

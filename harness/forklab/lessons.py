@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import random
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,13 +20,15 @@ from forklab.evidence import (
     last_words,
     plain,
     process_table,
+    signal_table,
     table,
     transcript,
+    visible,
 )
 from forklab.launch import Launcher
 from forklab.procfs import Process
 from forklab.result import DOES_NOT_BUILD, Evidence
-from forklab.rubric import expect, first_fix
+from forklab.rubric import CheckFailed, expect, first_fix
 from forklab.server import Server
 
 # Traffic. Every message ends with a newline, for servers that echo line by line, and none begins
@@ -305,6 +308,24 @@ def survives_short_writes(launch: Launcher, diagnosis: str = "ignores-short-writ
         compare(client, data, bytes(client.received), diagnosis)
 
 
+def echoes_on_and_on(launch: Launcher, server: Server) -> None:
+    """What lab 1 taught about bytes and streams, in one go."""
+    echoes_one_client(launch, server)
+    with Clients(server, launch.habits.greeting) as clients:
+        echoes_every_byte(clients)
+    survives_short_writes(launch)
+
+
+def listens_then_refuses(launch: Launcher) -> None:
+    """Listens on its port; if it does, even on another one, it must also refuse bad arguments."""
+    listens_on_its_port(launch)
+    try:
+        refuses_bad_arguments(launch)
+    except CheckFailed as failed:
+        failed.goes_on = True  # the gate is about listening
+        raise
+
+
 # Several clients -----------------------------------------------------------------------------
 
 
@@ -365,6 +386,7 @@ def one_child_each(server: Server, clients: Clients) -> None:
         evidence=process_table(server, family),
         diagnosis=diagnosis,
     )
+    crowd.close()
 
 
 def _alive(processes: Sequence[Process]) -> list[Process]:
@@ -396,6 +418,7 @@ def stays_one_process(server: Server, clients: Clients) -> None:
 
 def parent_lets_go(server: Server, clients: Clients) -> None:
     """The parent's descriptors are the same before, with and after eight clients; half-close ends."""
+    server.wait_for(lambda: not server.living())
     first = clients.connect()
     first.ask(HELLO)
     first.close()
@@ -458,10 +481,12 @@ def child_lets_go(server: Server, clients: Clients) -> None:
         ],
         diagnosis="child-keeps-listener",
     )
+    crowd.close()
 
 
 def child_ends_with_its_client(server: Server, clients: Clients) -> None:
     """When a client leaves, its child ends."""
+    server.wait_for(lambda: not server.living())
     crowd = clients.crowd(8)
     for number, client in enumerate(crowd):
         ask_number(client, number)
@@ -500,6 +525,13 @@ def gives_descriptors_back(server: Server, clients: Clients) -> None:
         evidence=descriptor_table("descriptors of the server", now),
         diagnosis="keeps-descriptors",
     )
+
+
+def right_descriptors(server: Server, clients: Clients) -> None:
+    """The parent without connections, the child without the listener, and an end for both."""
+    parent_lets_go(server, clients)
+    child_lets_go(server, clients)
+    child_ends_with_its_client(server, clients)
 
 
 # Clients and faults that a server survives ----------------------------------------------------
@@ -671,6 +703,350 @@ def says_each_thing_once(launch: Launcher) -> None:
 
 def _without_numbers(line: str) -> str:
     return "".join("#" if c.isdigit() else c for c in line).replace("##", "#").replace("##", "#")
+
+
+# SIGCHLD -------------------------------------------------------------------------------------
+
+
+def ignores_sigchld(server: Server, clients: Clients) -> None:
+    """SIGCHLD is ignored; or its children are reaped by the kernel all the same (SA_NOCLDWAIT)."""
+    client = clients.connect()
+    client.ask(HELLO)  # some ask for it only in the accept loop
+    server.settle()
+    masks = server.signal_masks()
+    caught = masks.has(masks.caught, signal.SIGCHLD)
+    if not caught and not masks.has(masks.ignored, signal.SIGCHLD) and server.children():
+        with server.frozen():
+            client.close()
+            server.wait_for(lambda: not server.living())
+            if not server.zombies():
+                return  # no mask shows it, but the kernel reaps: SA_NOCLDWAIT
+    expect(
+        masks.has(masks.ignored, signal.SIGCHLD),
+        expected="a server that ignores SIGCHLD",
+        seen="SIGCHLD has a handler" if caught else "SIGCHLD is at its default",
+        evidence=signal_table(masks),
+        diagnosis="catches-instead" if caught else "sigchld-at-default",
+    )
+
+
+def never_a_zombie(server: Server, clients: Clients) -> None:
+    """Not one Z in three bursts of sixteen, the parent frozen in the second."""
+    for burst in (1, 2, 3):
+        crowd = clients.crowd(16)
+        for number, client in enumerate(crowd):
+            ask_number(client, number)
+        most: list[Process] = []
+
+        def all_gone(most: list[Process] = most) -> bool:
+            family = server.family()
+            zombies = [one for one in family if one.is_zombie]
+            if len(zombies) > len(most):
+                most[:] = family
+            return all(one.is_zombie or one.pid == server.pid for one in family)
+
+        if burst == 2:
+            with server.frozen():
+                crowd.close()
+                server.wait_for(all_gone)
+                all_gone()
+        else:
+            crowd.close()
+            server.wait_for(all_gone)
+        zombies = [one for one in most if one.is_zombie]
+        expect(
+            not zombies,
+            expected="no zombie at any time: nobody is to ask for the children's status",
+            seen=f"{len(zombies)} of {len(crowd)} children were zombies"
+            + (" while the parent was frozen" if burst == 2 else ""),
+            evidence=process_table(server, most),
+            diagnosis="leaves-zombies" if burst != 2 else "zombies-until-reaped",
+        )
+        expect(
+            not server.living(),
+            expected="no child left when all clients are gone",
+            seen=f"{len(server.living())} children still run",
+            evidence=process_table(server),
+            diagnosis="child-keeps-running",
+        )
+
+
+def takes_sigchld(server: Server, clients: Clients) -> None:
+    """SIGCHLD has a handler, and still has it after three deliveries.
+
+    Or it is blocked, and taken by signalfd, sigwaitinfo and the like; then a child must be reaped.
+    """
+    server.settle()
+    first = server.signal_masks()
+    expect(
+        not first.has(first.ignored, signal.SIGCHLD),
+        expected="a server that catches SIGCHLD",
+        seen="it ignores SIGCHLD, as in lab 3",
+        evidence=signal_table(first),
+        diagnosis="still-ignores-sigchld",
+    )
+    if not first.has(first.caught, signal.SIGCHLD) and first.has(first.blocked, signal.SIGCHLD):
+        client = clients.connect()
+        client.ask(HELLO)
+        client.close()
+        if server.wait_for(lambda: not server.children()):
+            return
+    expect(
+        first.has(first.caught, signal.SIGCHLD),
+        expected="a server that catches SIGCHLD",
+        seen="SIGCHLD is blocked, and no child is reaped"
+        if first.has(first.blocked, signal.SIGCHLD)
+        else "SIGCHLD is at its default",
+        evidence=signal_table(first),
+        diagnosis="sigchld-at-default",
+    )
+    for _ in range(3):
+        server.kill(signal.SIGCHLD)
+        server.settle()
+    after = server.signal_masks()
+    expect_goes_on(server, "after three SIGCHLDs", "dies-on-eintr")
+    expect(
+        after.has(after.caught, signal.SIGCHLD),
+        expected="a handler that is still there after three SIGCHLDs",
+        seen="it is gone: SIGCHLD is back at its default",
+        evidence=[signal_table(after)],
+        diagnosis="handler-gone",
+    )
+
+
+def must_reap_itself(server: Server) -> None:
+    """Skips the check where SIGCHLD is ignored: then the kernel reaps, and nothing can be seen."""
+    masks = server.signal_masks()
+    if masks.has(masks.ignored, signal.SIGCHLD):
+        first_fix("4.5")
+
+
+def tells_how_children_ended(launch: Launcher) -> None:
+    """One line for each child: its pid, and the status or the signal."""
+    probe = launch.new_probe()
+    probe.buffer_lines()
+    server = launch.listening(probe=probe)
+    must_reap_itself(server)
+    with Clients(server, launch.habits.greeting) as clients:
+        for how, word, number in (
+            (None, "exit", 0),
+            (signal.SIGKILL, "signal|kill|term", 9),
+            (signal.SIGTERM, "signal|kill|term", 15),
+        ):
+            client = clients.connect()
+            client.ask(HELLO)
+            child = newest_child(server)()
+            if how is None:
+                client.close()
+            elif child is not None:
+                server.kill(how, child)
+            server.wait_for(lambda child=child: procfs.process(child or 0) is None)
+            server.settle()
+            lines = [
+                line
+                for line in (server.stdout + server.stderr).decode(errors="replace").splitlines()
+                if re.search(rf"(?<!\d){child}(?!\d)", line)
+            ]
+            name = "" if how is None else how.name
+            wanted = rf"({word}).*(?<!\d){number}(?!\d)|{name or '(?!)'}|(?<!\d){number}(?!\d).*({word})"
+            text = [line.replace(str(child), "") for line in lines]
+            shown = f"exited with status {number}" if how is None else f"killed by signal {number}"
+            expect(
+                len(lines) == 1 and re.search(wanted, text[0], re.IGNORECASE),
+                expected=f'one line like "child {child} {shown}"',
+                seen=f"{len(lines)} lines with the pid {child}"
+                if len(lines) != 1
+                else f'"{plain(lines[0])}"',
+                evidence=lambda: last_words(server) or [Evidence("what it said", "nothing")],
+                diagnosis="does-not-tell",
+            )
+
+
+def handler_is_safe(launch: Launcher) -> None:
+    """The probe saw no unsafe call in the handler, and errno as it was."""
+    probe = launch.new_probe()
+    probe.watch_handler()
+    server = launch.listening(probe=probe)
+    must_reap_itself(server)
+    with Clients(server, launch.habits.greeting) as clients:
+        client = clients.connect()
+        client.ask(HELLO)
+        client.close()
+        server.wait_for(lambda: not server.children())
+        server.kill(signal.SIGCHLD)  # one for nothing: waitpid says ECHILD
+        server.settle()
+    expect(
+        probe.unsafe_call is None,
+        expected="a handler that calls only what signal-safety(7) lists",
+        seen=f"it calls {probe.unsafe_call}",
+        evidence=Evidence("the handler", f"ran {probe.handler_runs} times; {probe.unsafe_call}()"),
+        diagnosis="unsafe-call-in-handler",
+    )
+    expect(
+        probe.errno_seen is None,
+        expected="errno as it was before the handler ran",
+        seen=f"the handler leaves {errno.errorcode.get(probe.errno_seen or 0, '?')} in errno",
+        evidence=Evidence("the handler", f"ran {probe.handler_runs} times"),
+        diagnosis="handler-changes-errno",
+    )
+
+
+def expect_goes_on(server: Server, after: str, diagnosis: str) -> None:
+    """Fails the check if the server ended, with that diagnosis."""
+    expect(
+        server.is_running(),
+        expected=f"a server that goes on {after}",
+        seen=f"it ended: {server.exit}",
+        diagnosis=diagnosis,
+    )
+
+
+def survives_failed_accept(launch: Launcher, error: int, diagnosis: str) -> None:
+    """One call of accept fails with ``error``; the clients after it are served."""
+    probe = launch.new_probe()
+    server = launch.listening(probe=probe)
+    server.settle()
+    probe.fail_accept(error)
+    with Clients(server, launch.habits.greeting) as clients:
+        clients.connect().ask(HELLO)  # for the call that waits already; the next one fails
+        server.wait_for(lambda: probe.accepts_failed or not server.is_running())
+        server.settle()
+        name = errno.errorcode[error]
+        expect_goes_on(server, f"when accept fails with {name}", diagnosis)
+        expect_service(server, clients.connect(), f"after accept failed with {name}", diagnosis)
+
+
+def survives_without_descriptors(launch: Launcher) -> None:
+    """No descriptor is free: the server neither ends nor spins, and serves when one is again."""
+    server = launch.listening()
+    server.settle()
+    with Clients(server, launch.habits.greeting) as clients:
+        # An accept that waits has its descriptor already: it goes to the first client.
+        first = clients.connect()
+        first.ask(HELLO)
+        server.settle()
+        with server.without_descriptors():
+            # This one takes the place that the waiting accept has reserved.
+            second = clients.connect()
+            second.send(HELLO)
+            server.settle()
+            third = clients.connect()
+            third.send(HELLO)
+            at_rest = server.settle()
+            expect_goes_on(server, "when no descriptor is free (EMFILE)", "dies-on-failed-accept")
+            expect(
+                at_rest,
+                expected="a server that sleeps while no descriptor is free (EMFILE)",
+                seen="it keeps a processor busy: 1 s of CPU time, and no end",
+                evidence=[process_table(server), *last_words(server)],
+                diagnosis="spins-on-emfile",
+            )
+        first.close()  # its child's end wakes a server that naps
+        second.close()
+        got = third.receive(len(HELLO))
+        expect(
+            got == HELLO,
+            expected="the waiting client is served once descriptors are free again",
+            seen=difference(HELLO, got),
+            evidence=lambda: [*transcript(third), process_table(server)],
+            diagnosis="gives-up-after-emfile",
+        )
+
+
+# The command `exit` --------------------------------------------------------------------------
+
+
+def exit_ends_the_session(server: Server, clients: Clients) -> None:
+    """End of stream for that client, nothing echoed, its child gone, others untouched."""
+    other = clients.connect()
+    expect_echo(other, b"I stay\n")
+    for command in (b"exit\n", b"exit\r\n"):
+        client = clients.connect()
+        expect_echo(client, b"I go\n")
+        children = len(server.living())
+        before = len(client.received)
+        client.send(command)
+        ended = client.await_end()
+        echoed = bytes(client.received[before:])
+        expect(
+            ended,
+            expected=f"the end of the stream after {visible(command)}",
+            seen=f"the session goes on; {visible(echoed)} came back" if echoed
+            else "the session goes on, and nothing came back",
+            evidence=lambda client=client: transcript(client),
+            diagnosis=None if ended else _why_exit_is_not_seen(clients, command),
+        )
+        expect(
+            not echoed,
+            expected=f"nothing after {visible(command)}",
+            seen=f"{visible(echoed)} came back before the end",
+            evidence=lambda client=client: transcript(client),
+            diagnosis="echoes-the-command",
+        )
+        expect(
+            server.wait_for(lambda children=children: len(server.living()) < children),
+            expected="the session's child ends with it",
+            seen="the child still runs",
+            evidence=lambda: [process_table(server)],
+            diagnosis="child-keeps-running",
+        )
+        expect_alive(server, f"after {visible(command)} from one client")
+    expect_service(server, other, "for the client that stayed", "exit-ends-too-much")
+
+
+def obeys_exit(server: Server, clients: Clients) -> None:
+    """Both of what lab 3 taught about the command."""
+    exit_ends_the_session(server, clients)
+    exit_is_a_line(server, clients)
+
+
+def _why_exit_is_not_seen(clients: Clients, command: bytes) -> str:
+    """Does the server know the command when its four bytes come alone, without a newline?"""
+    client = clients.connect()
+    client.ask(HELLO)
+    client.send(b"exit")
+    if client.await_end():
+        return "message-per-read"
+    return "ignores-exit" if command == b"exit\n" else "ignores-carriage-return"
+
+
+def exit_is_a_line(server: Server, clients: Clients) -> None:
+    """Only a line that is exactly `exit` ends the session, however TCP cuts it up."""
+    client = clients.connect()
+    for line in (b"exits\n", b" exit\n", b"no exit here\n", b"exi\n", b"EXIT\n"):
+        compare(client, line, client.ask(line), "matches-inside-a-line")
+
+    client.send(b"ex")
+    server.settle()  # the server has read these two bytes before the rest comes
+    client.send(b"it\n")
+    expect(
+        client.await_end(),
+        expected='the end of the session after "ex" and "it\\n" in two segments',
+        seen="the session goes on",
+        evidence=lambda: transcript(client),
+        diagnosis="message-per-read",
+    )
+
+    client = clients.connect()
+    client.ask(HELLO)
+    before = len(client.received)
+    with server.frozen(newest_child(server)()):
+        client.send(b"a\nexit\nb\n")
+    client.await_end()
+    got = bytes(client.received[before:])
+    expect(
+        client.ended and got == b"a\n",
+        expected='"a\\n" back and then the end, for "a\\nexit\\nb\\n" in one segment',
+        seen=f"{visible(got)} came back, and " + ("then the end" if client.ended else "no end"),
+        evidence=lambda: transcript(client),
+        diagnosis="message-per-read",
+    )
+
+    # A piece of a longer line can look like the command when it fills a buffer.
+    client = clients.connect()
+    for size in (4096, 1024):
+        line = b"x" * size + b"exit\n"
+        compare(client, line, client.ask(line), "matches-inside-a-line")
 
 
 # Memory --------------------------------------------------------------------------------------

@@ -136,6 +136,15 @@ def socket_inodes(pid: int) -> set[int]:
     }
 
 
+def descriptor_limit(pid: int) -> int:
+    """The soft RLIMIT_NOFILE of a process, from /proc/PID/limits; 0 if it is gone."""
+    with suppress(*GONE):
+        for line in _read(f"/proc/{pid}/limits").splitlines():
+            if line.startswith("Max open files"):
+                return int(line.split()[3])
+    return 0
+
+
 def cpu_seconds(pid: int) -> float:
     """Seconds of CPU time a process has used, all its threads together; 0 if it is gone."""
     seconds = 0.0

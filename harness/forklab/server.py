@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import resource
 import select
 import signal
 import socket
@@ -218,13 +217,13 @@ class Server:
         """Leaves the server no free descriptor (RLIMIT_NOFILE), and gives them back at the end."""
         taken = self.descriptors()
         lowest_free = next(fd for fd in range(len(taken) + 1) if fd not in taken)
-        usual = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (lowest_free, usual[1]))
+        usual = procfs.descriptor_limit(self.pid)
+        self._contained.limit_descriptors(self.pid, lowest_free)
         try:
             yield
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(self.pid, resource.RLIMIT_NOFILE, usual)
+            if self.is_running():
+                self._contained.limit_descriptors(self.pid, usual)
 
     # Waiting
 

@@ -7,7 +7,11 @@
  * whoever of them daemonises, stays below the keeper in the process tree. On FD, a socket,
  * it tells how the program fares, a line an event:
  *
- *	started PID		exited STATUS	killed SIGNAL	failed WHAT: WHY
+ *	started PID	exited STATUS	killed SIGNAL	failed WHAT: WHY
+ *
+ * and it does one thing for the grader, which may lack the right to do it to another user:
+ *
+ *	nofile PID LIMIT	sets the soft RLIMIT_NOFILE; answered by "limited 0" or "limited -1"
  *
  * When the other end of FD is closed, be it on purpose or because the grader died, it kills
  * all that is left below it and ends. So nothing outlives the grader, even one that was
@@ -157,8 +161,44 @@ static bool descends_from(pid_t pid, pid_t ancestor)
 }
 
 /*
- * Sends SIGKILL to all that is below us. First each loses the right to fork, so that a
- * process that forks faster than we look cannot keep ahead.
+ * Makes a helper process that is the program's user, as fork does: 0 in the helper. Root has no
+ * right to another user's limits where it lacks CAP_SYS_RESOURCE.
+ */
+static pid_t fork_as(uid_t uid)
+{
+	pid_t helper = fork();
+
+	if (helper == 0 && (setgid(uid) < 0 || setuid(uid) < 0))
+		_exit(1);
+	return helper;
+}
+
+/* Whether the helper ended well. */
+static bool wait_for(pid_t helper)
+{
+	int status;
+
+	return helper > 0 && waitpid(helper, &status, 0) == helper && status == 0;
+}
+
+/*
+ * Sends SIGKILL to all that is below us. Who has a user of its own is killed by that user's right
+ * to kill all of its processes in one call, other than the caller itself (kill(2)).
+ */
+static void kill_user(uid_t uid)
+{
+	pid_t helper = fork_as(uid);
+
+	if (helper == 0) {
+		kill(-1, SIGKILL);
+		_exit(0);
+	}
+	wait_for(helper);
+}
+
+/*
+ * The same without a user of its own: by the process tree. First each loses the right to fork, so
+ * that a process that forks faster than we look cannot keep ahead.
  */
 static void kill_descendants(void)
 {
@@ -178,6 +218,49 @@ static void kill_descendants(void)
 		kill(pid, SIGKILL);
 	}
 	closedir(proc);
+}
+
+static void kill_all(uid_t uid)
+{
+	if (uid > 0)
+		kill_user(uid);
+	else
+		kill_descendants();
+}
+
+/* Sets how many descriptors PID may have. 0, or -1 with errno. */
+static int limit_descriptors(pid_t pid, rlim_t count)
+{
+	struct rlimit limit;
+
+	if (prlimit(pid, RLIMIT_NOFILE, NULL, &limit) < 0)
+		return -1;
+	limit.rlim_cur = count;
+	return prlimit(pid, RLIMIT_NOFILE, &limit, NULL);
+}
+
+/* Does what the grader asks for. False: it has let go of us. */
+static bool obey(uid_t uid)
+{
+	char text[64];
+	pid_t pid;
+	unsigned long count;
+	ssize_t n = read(control, text, sizeof(text) - 1);
+
+	if (n <= 0)
+		return n < 0 && errno == EINTR;
+	text[n] = '\0';
+	if (sscanf(text, "nofile %d %lu", &pid, &count) != 2)
+		return true;
+	if (uid == 0) {
+		say("limited", limit_descriptors(pid, count));
+		return true;
+	}
+	pid_t helper = fork_as(uid);
+	if (helper == 0)
+		_exit(limit_descriptors(pid, count) < 0);
+	say("limited", wait_for(helper) ? 0 : -1);
+	return true;
 }
 
 /* Reaps all that has ended. Tells if PROGRAM was among it. False: no child is left. */
@@ -269,18 +352,18 @@ int main(int argc, char *argv[])
 
 	struct pollfd grader = { .fd = control, .events = POLLIN };
 	for (;;) {
-		if (ppoll(&grader, 1, NULL, &waiting) > 0)
-			break; /* closed: nobody ever writes to us */
+		if (ppoll(&grader, 1, NULL, &waiting) > 0 && !obey(limits.uid))
+			break;
 		reap(program);
 	}
 
 	/* Killing is done when there is nobody left to wait for. */
 	const struct timespec moment = { .tv_nsec = 500 * 1000 };
-	kill_descendants();
+	kill_all(limits.uid);
 	while (reap(program)) {
 		/* SIGCHLD or a moment, then look again for what was forked meanwhile. */
 		if (ppoll(NULL, 0, &moment, &waiting) == 0)
-			kill_descendants();
+			kill_all(limits.uid);
 	}
 	return 0;
 }

@@ -1,0 +1,227 @@
+"""Lab 3: no zombies, because the parent ignores SIGCHLD; and a command in a byte stream."""
+
+from forklab import lessons
+from forklab.clients import Clients
+from forklab.launch import Launcher
+from forklab.rubric import check
+from forklab.server import Server
+
+
+@check(
+    "3.1",
+    "builds without warnings",
+    points=5,
+    gate=True,
+    hints=[
+        "Which line does the compiler name first? Later messages often follow from the first.",
+        "signal and SIGCHLD are declared in <signal.h>, memcmp in <string.h>, read_line in net.h.",
+        "Mend the first message only, build again with make lab3, and look at what is left.",
+    ],
+)
+def test_builds_without_warnings(launch: Launcher) -> None:
+    """Compiled your server.c with cc -std=gnu17 -Wall -Wextra -g and labs/common."""
+    lessons.builds_without_warnings(launch)
+
+
+@check(
+    "3.2",
+    "refuses bad arguments, listens on its port",
+    points=5,
+    gate=True,
+    hints=[
+        "This worked in labs 1 and 2. Run the server by hand: what does it say?",
+        "parse_port says -1 for whatever is not a port; tcp_listen makes the listening socket, or "
+        "says why not and returns -1.",
+        "argc != 2 or parse_port(argv[1]) < 0: usage on stderr, return 2. tcp_listen(port) < 0: "
+        "return 1.",
+    ],
+)
+def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
+    """Started the server with a free port and looked whether it listens there; then with none, two
+    and seven kinds of wrong arguments."""
+    lessons.listens_then_refuses(launch)
+
+
+@check(
+    "3.3",
+    "echoes lines, every byte",
+    points=5,
+    gate=True,
+    hints=[
+        "Which of the lines did not come back as it was sent? What is special about it?",
+        "A line is what stands before a newline, however long and whatever bytes it holds. TCP "
+        "knows no lines: one read can bring half of one. And the last one may lack its newline.",
+        "while ((n = read_line(&reader, &line)) > 0) write_all(conn, line, n); read_line hands "
+        "over long lines in pieces and the unfinished rest at the end.",
+    ],
+)
+def test_echoes_lines(launch: Launcher, server: Server, clients: Clients) -> None:
+    """Sent lines short and empty, one of 10,000 bytes, one with NULs, one that ends with \\r\\n,
+    20 KB of random bytes, and an unfinished last line before half-closing; then a stream to a
+    server whose writes are cut short."""
+    lessons.echoes_one_client(launch, server)
+    lessons.echoes_lines(clients)
+    lessons.survives_short_writes(launch)
+
+
+@check(
+    "3.4",
+    "serves eight clients at once",
+    points=10,
+    hints=[
+        "Draw your server's family with ps --forest while three clients are connected.",
+        "accept, fork, close, and accept again: the parent serves nobody itself and waits for "
+        "nobody. Each client has one child, and that child never returns to accept.",
+        "switch (fork()) { case 0: ... serve_client(conn); _exit(0); default: close(conn); }",
+    ],
+)
+def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
+    """Counted the children with eight clients connected; then held a silent client and asked eight
+    more in reverse order of connecting."""
+    lessons.one_child_each(server, clients)
+    lessons.serves_at_once(clients)
+
+
+@check(
+    "3.5",
+    "keeps the right descriptors",
+    points=10,
+    needs="3.4",
+    hints=[
+        "Who has what open? Compare /proc/PID/fd of the parent and of a child.",
+        "The parent needs the listener only, the child its connection only. And a child whose "
+        "client has left must end.",
+        "close(conn) in the parent, close(listener) in the child, _exit after serve_client.",
+    ],
+)
+def test_keeps_the_right_descriptors(launch: Launcher, server: Server, clients: Clients) -> None:
+    """Compared the parent's descriptors before, with and after eight clients; half-closed one;
+    looked for the listening socket in the children; and who still ran when all had left."""
+    lessons.right_descriptors(server, clients)
+
+
+@check(
+    "3.6",
+    "ignores SIGCHLD",
+    points=15,
+    hints=[
+        "What does your parent do with SIGCHLD? grep Sig /proc/PID/status knows.",
+        "Each signal has a disposition: the default, a handler, or to be ignored (signal(7)). For "
+        "SIGCHLD, the default does nothing but keeps the zombies; to ignore it says that nobody "
+        "will ask, so the kernel keeps none (wait(2), NOTES).",
+        "signal(SIGCHLD, SIG_IGN); once in main, before the first fork.",
+    ],
+)
+def test_ignores_sigchld(server: Server, clients: Clients) -> None:
+    """Read the server's signal masks in /proc/PID/status after a first client. The grader started
+    it with SIGCHLD at its default."""
+    lessons.ignores_sigchld(server, clients)
+
+
+@check(
+    "3.7",
+    "never a zombie",
+    points=15,
+    needs="3.4",
+    hints=[
+        "Who takes a child's exit status when the parent ignores SIGCHLD?",
+        "Nobody: the kernel throws it away at once, so a child of such a parent never becomes a "
+        "zombie, not even while the parent sleeps. A handler that reaps needs the parent to run.",
+        "signal(SIGCHLD, SIG_IGN) before the accept loop, in the parent; no handler, no wait.",
+    ],
+)
+def test_never_a_zombie(server: Server, clients: Clients) -> None:
+    """Three bursts of sixteen clients came and went; in the second the parent was frozen (SIGSTOP)
+    while its children ended. Looked for zombies all the time."""
+    lessons.never_a_zombie(server, clients)
+
+
+@check(
+    "3.8",
+    "`exit` ends the session",
+    points=10,
+    needs="3.4",
+    hints=[
+        "What arrives at the server when a user types exit and presses Enter? Count the bytes.",
+        "Five: e, x, i, t and the newline. The server ends that session: it echoes nothing more "
+        "and its child ends, which closes the connection. The other sessions go on.",
+        'if (n == 5 && memcmp(line, "exit\\n", 5) == 0) return 0; before the echo (and the same '
+        "with \\r\\n).",
+    ],
+)
+def test_exit_ends_the_session(server: Server, clients: Clients) -> None:
+    """Two clients spoke; one sent exit and a newline and had to see the end of the stream, nothing
+    else, and its child had to end. The other had to be served on. Then the same with \\r\\n."""
+    lessons.exit_ends_the_session(server, clients)
+
+
+@check(
+    "3.9",
+    "`exit` is a line, not a message",
+    points=10,
+    needs="3.8",
+    hints=[
+        "Does one read bring one line? Always?",
+        "TCP is a stream of bytes. What the client sent in one piece can come in two, and two "
+        "pieces can come in one. Only the newlines say where lines begin and end.",
+        "Collect bytes up to the newline (read_line does), and compare the whole line: its length "
+        "and its bytes. strncmp(line, \"exit\", 4) also matches exits.",
+    ],
+)
+def test_exit_is_a_line(server: Server, clients: Clients) -> None:
+    """Sent exits, a space before exit, exit inside a line (all to be echoed); ex and it in two
+    segments; and three lines with exit in the middle in one segment."""
+    lessons.exit_is_a_line(server, clients)
+
+
+@check(
+    "3.10",
+    "survives clients that vanish",
+    points=5,
+    needs="3.4",
+    hints=[
+        "Which process notices that a client has vanished? What may happen to it, and what not?",
+        "A child may die of SIGPIPE and nobody else minds. But it must end on read's -1 as well "
+        "as on its 0.",
+        "while ((n = read_line(...)) > 0): 0 is the end, -1 is a reset; both end the child.",
+    ],
+)
+def test_survives_clients_that_vanish(server: Server, clients: Clients) -> None:
+    """One client stayed; one reset its connection; one sent 200 KB and closed while its child was
+    frozen. Then the first one and a new one had to be served."""
+    lessons.survives_vanishing_clients(server, clients, lessons.newest_child(server))
+
+
+@check(
+    "3.11",
+    "survives a failed fork",
+    points=5,
+    needs="3.4",
+    hints=[
+        "fork has three kinds of answers. What does your program do with the third?",
+        "-1 means that there is no child: too many processes, for now (EAGAIN). One client is "
+        "lost, but the server and the others need not be.",
+        'case -1: perror("fork"); break; and then close(conn) as in the parent\'s case. No exit.',
+    ],
+)
+def test_survives_a_failed_fork(launch: Launcher) -> None:
+    """Let the second call of fork fail with EAGAIN: its client had to see the connection close,
+    nothing might stay open, and the client before and the one after had to be served."""
+    lessons.survives_failed_fork(launch)
+
+
+@check(
+    "3.12",
+    "no memory errors",
+    points=5,
+    hints=[
+        "Which line of your program stands at the top of the report, and what is the index there?",
+        "A buffer of 4096 bytes has no place 4096. A line from read_line has no NUL behind it, so "
+        "strcmp and strlen run on past it.",
+        "Compare with memcmp and the length that you were given; check n before you use it.",
+    ],
+)
+def test_no_memory_errors(launch: Launcher) -> None:
+    """Built your program with AddressSanitizer and UndefinedBehaviorSanitizer and sent it what the
+    other checks send: lines, all bytes, 100 KB, clients that reset and leave, and exit."""
+    lessons.no_memory_errors(launch, lessons.memory_traffic)

@@ -1,0 +1,390 @@
+"""Lab 4: sigaction and waitpid; every child is reaped, and its end is told."""
+
+import errno
+import signal
+
+from forklab import lessons
+from forklab.clients import Clients
+from forklab.evidence import process_table, transcript
+from forklab.launch import Launcher
+from forklab.rubric import check, expect
+from forklab.server import Server
+
+
+@check(
+    "4.1",
+    "builds without warnings",
+    points=5,
+    gate=True,
+    hints=[
+        "Which line does the compiler name first? Later messages often follow from the first.",
+        "sigaction and kill are declared in <signal.h>, waitpid and WIFEXITED in <sys/wait.h>, "
+        "errno in <errno.h>. A handler takes an int; (void)signal_number; says that it is unused.",
+        "Mend the first message only, build again with make lab4, and look at what is left.",
+    ],
+)
+def test_builds_without_warnings(launch: Launcher) -> None:
+    """Compiled your server.c with cc -std=gnu17 -Wall -Wextra -g and labs/common."""
+    lessons.builds_without_warnings(launch)
+
+
+@check(
+    "4.2",
+    "refuses bad arguments, listens on its port",
+    points=5,
+    gate=True,
+    hints=[
+        "This worked in the labs before. Run the server by hand: what does it say?",
+        "parse_port says -1 for whatever is not a port; tcp_listen makes the listening socket, or "
+        "says why not and returns -1.",
+        "argc != 2 or parse_port(argv[1]) < 0: usage on stderr, return 2. tcp_listen(port) < 0: "
+        "return 1.",
+    ],
+)
+def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
+    """Started the server with a free port and looked whether it listens there; then with none, two
+    and seven kinds of wrong arguments."""
+    lessons.listens_then_refuses(launch)
+
+
+@check(
+    "4.3",
+    "echoes lines and obeys `exit`",
+    points=5,
+    gate=True,
+    hints=[
+        "Which of the lines did not come back as it was sent? What is special about it?",
+        "A line is what stands before a newline, whatever bytes it holds and however TCP cuts it "
+        "up. One that is exactly exit ends the session, without an echo.",
+        "Lab 3's serve_client does all of it: read_line, is_exit, write_all.",
+    ],
+)
+def test_echoes_lines_and_obeys_exit(launch: Launcher, server: Server, clients: Clients) -> None:
+    """Sent lines short, long, with NULs, with \\r\\n, unfinished; then exit in one piece and in two,
+    alone and between other lines, and words that only look like it."""
+    lessons.echoes_one_client(launch, server)
+    lessons.echoes_lines(clients)
+    lessons.obeys_exit(server, clients)
+
+
+@check(
+    "4.4",
+    "serves eight clients at once, with the right descriptors",
+    points=5,
+    hints=[
+        "Draw your server's family with ps --forest while three clients are connected, and look "
+        "into /proc/PID/fd of the parent and of a child.",
+        "The parent only accepts and forks. It keeps the listener and lets go of the connection; "
+        "the child lets go of the listener, serves, and ends.",
+        "case 0: close(listener); serve_client(conn); _exit(0); and after the switch: close(conn).",
+    ],
+)
+def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
+    """Counted children and descriptors before, with and after eight clients; then held a silent
+    client and asked eight more in reverse order of connecting."""
+    lessons.one_child_each(server, clients)
+    lessons.right_descriptors(server, clients)
+    lessons.serves_at_once(clients)
+
+
+@check(
+    "4.5",
+    "catches SIGCHLD, and goes on catching",
+    points=10,
+    hints=[
+        "What does grep Sig /proc/PID/status say before the first child ends, and after?",
+        "sigaction installs a handler that stays. signal() has two meanings: with -std=c17 or "
+        "_XOPEN_SOURCE the handler is gone after one delivery (signal(2), Portability).",
+        "struct sigaction action = { .sa_handler = reap_children, .sa_flags = SA_RESTART }; "
+        "sigemptyset(&action.sa_mask); sigaction(SIGCHLD, &action, NULL);",
+    ],
+)
+def test_catches_sigchld_and_goes_on(server: Server, clients: Clients) -> None:
+    """Read the server's signal masks in /proc/PID/status, sent it SIGCHLD three times, and read
+    them again."""
+    lessons.takes_sigchld(server, clients)
+
+
+@check(
+    "4.6",
+    "reaps a lone child at once",
+    points=5,
+    needs="4.4",
+    hints=[
+        "When does your program call waitpid: when a child ends, or at some later time?",
+        "The kernel sends SIGCHLD at the moment a child ends. Reaping belongs into what that "
+        "signal starts, not into the accept loop, which may sleep for hours.",
+        "Call waitpid in the handler of SIGCHLD (or in what the signal wakes).",
+    ],
+)
+def test_reaps_a_lone_child_at_once(server: Server, clients: Clients) -> None:
+    """One client came and left, and no other came after it: waited for its child to be reaped."""
+    lessons.must_reap_itself(server)
+    client = clients.connect()
+    client.ask(lessons.HELLO)
+    client.close()
+    if server.wait_for(lambda: not server.children()):
+        return
+    left = process_table(server)
+    another = clients.connect()
+    another.ask(lessons.HELLO)
+    reaped_now = server.wait_for(lambda: not server.zombies())
+    expect(
+        False,
+        expected="no zombie, a moment after the only child has ended",
+        seen="its child is a zombie until the next client comes"
+        if reaped_now
+        else "its child is a zombie, also after another client came",
+        evidence=left,
+        diagnosis="reaps-on-next-accept" if reaped_now else "never-reaps",
+    )
+
+
+@check(
+    "4.7",
+    "reaps every child of a burst",
+    points=15,
+    needs="4.4",
+    hints=[
+        "How many children does one call of your handler reap?",
+        "Signals do not queue: eight children that end while SIGCHLD is pending make one SIGCHLD. "
+        "One delivery may stand for many children (signal(7), 'Queueing').",
+        "while ((pid = waitpid(-1, &status, WNOHANG)) > 0) ... : until it says 0 (some live, none "
+        "has ended) or -1 (there are none).",
+    ],
+)
+def test_reaps_every_child_of_a_burst(server: Server, clients: Clients) -> None:
+    """Eight clients connected. The server was frozen (SIGSTOP), all eight left, their children
+    ended; so all eight exits met one pending SIGCHLD. Then it was thawed and the zombies counted."""
+    lessons.must_reap_itself(server)
+    crowd = clients.crowd(8)
+    for number, client in enumerate(crowd):
+        lessons.ask_number(client, number)
+    server.settle()
+    with server.frozen():
+        crowd.close()
+        server.wait_for(lambda: len(server.zombies()) == len(crowd))
+    server.wait_for(lambda: not server.zombies())
+    left = server.zombies()
+    expect(
+        not left,
+        expected="0 zombies after the burst",
+        seen=f"{len(left)} of {len(crowd)} children are zombies",
+        evidence=lambda: [process_table(server)],
+        diagnosis="never-reaps" if len(left) == len(crowd) else "one-wait-per-signal",
+    )
+
+
+@check(
+    "4.8",
+    "never waits inside the handler",
+    points=10,
+    needs="4.4",
+    hints=[
+        "What does your handler's last waitpid do when one child still lives?",
+        "wait() and waitpid(-1, &status, 0) sleep until some child ends. In a handler the whole "
+        "server sleeps with them, and no new client is accepted.",
+        "waitpid(-1, &status, WNOHANG) says 0 when children live but none has ended: stop there.",
+    ],
+)
+def test_never_waits_inside_the_handler(server: Server, clients: Clients) -> None:
+    """One client stayed, one left, and a SIGCHLD came by hand (a signal may come for nothing). Then
+    a third client had to be served."""
+    lessons.must_reap_itself(server)
+    stays, leaves = clients.connect(), clients.connect()
+    stays.ask(lessons.HELLO)
+    leaves.ask(lessons.HELLO)
+    leaves.close()
+    server.wait_for(lambda: len(server.children()) < 2)
+    server.kill(signal.SIGCHLD)
+    server.settle()
+    third = clients.connect()
+    lessons.expect_service(
+        server, third, "for a third client, while the first is still there", "blocks-in-handler"
+    )
+
+
+@check(
+    "4.9",
+    "accept survives SIGCHLD",
+    points=10,
+    needs="4.4",
+    hints=[
+        "What does accept return when a signal handler ran while it waited?",
+        "-1 with EINTR, unless the handler was installed with SA_RESTART. That is no error: "
+        "nothing was accepted yet. And not every call is restarted (signal(7)), so be ready.",
+        "if (conn < 0) { if (errno == EINTR) continue; ... } and SA_RESTART in sa_flags.",
+    ],
+)
+def test_accept_survives_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
+    """Sent the sleeping server SIGCHLD fifty times; then let one call of accept fail with EINTR in
+    another copy. Both had to go on and serve."""
+    lessons.must_reap_itself(server)
+    client = clients.connect()
+    client.ask(lessons.HELLO)
+    for _ in range(50):
+        server.wait_for(lambda: not server.is_running() or server.is_asleep())
+        server.kill(signal.SIGCHLD)
+    server.settle()
+    lessons.expect_goes_on(
+        server, "after SIGCHLD has interrupted accept (EINTR)", "dies-on-eintr"
+    )
+    lessons.expect_service(server, clients.connect(), "after fifty SIGCHLDs", "dies-on-eintr")
+    lessons.survives_failed_accept(launch, errno.EINTR, "dies-on-eintr")
+
+
+@check(
+    "4.10",
+    "loses no byte in a signal storm",
+    points=5,
+    needs="4.4",
+    hints=[
+        "Who else has your handler? What does it do to a write that is half done?",
+        "A child inherits the parent's handlers. A signal that comes while write waits for room "
+        "makes it return early, with a count that is less than you asked for, or EINTR.",
+        "Write in a loop (write_all), and treat EINTR as 'try again'. The same goes for read.",
+    ],
+)
+def test_loses_no_byte_in_a_signal_storm(server: Server, clients: Clients) -> None:
+    """Sent 8 MiB through one child to a client that is slow to read, and SIGCHLD after SIGCHLD to
+    that child."""
+    client = clients.connect()
+    client.ask(lessons.HELLO)
+    child = lessons.newest_child(server)()
+    before = len(client.received)
+    data = lessons.random_bytes(8 << 20)
+    client.exchange(data, slow=True, meanwhile=lambda: server.kill(signal.SIGCHLD, child))
+    lessons.compare(client, data, bytes(client.received[before:]), "loses-bytes-to-signals")
+
+
+@check(
+    "4.11",
+    "tells how each child ended",
+    points=5,
+    needs="4.4",
+    hints=[
+        "What does waitpid put into status, and how is it read?",
+        "status packs two kinds of ends. WIFEXITED: the child called exit, WEXITSTATUS is its "
+        "status. WIFSIGNALED: a signal killed it, WTERMSIG says which (wait(2)).",
+        'One line an end: "child 4242 exited with status 0" or "child 4242 killed by signal 9", '
+        "with the pid that waitpid returned.",
+    ],
+)
+def test_tells_how_each_child_ended(launch: Launcher) -> None:
+    """One client left; the children of two others were killed with SIGKILL and SIGTERM by the
+    grader. Looked for one line for each in what the server wrote."""
+    lessons.tells_how_children_ended(launch)
+
+
+@check(
+    "4.12",
+    "the handler keeps to safe calls and keeps errno",
+    points=5,
+    needs="4.6",
+    hints=[
+        "Your handler may run between any two instructions of main. What might main be doing?",
+        "If main is inside printf or malloc, a second printf finds its data half changed. And "
+        "waitpid sets errno, which main may be about to read. signal-safety(7) lists what is safe.",
+        "int saved_errno = errno; first, errno = saved_errno; last, and safe_log instead of printf "
+        "in between.",
+    ],
+)
+def test_handler_keeps_to_safe_calls(launch: Launcher) -> None:
+    """Watched the handler with a preloaded library while a child ended and after a SIGCHLD for
+    nothing: which functions it called, and whether errno was the same after it."""
+    lessons.handler_is_safe(launch)
+
+
+@check(
+    "4.13",
+    "survives failing fork and accept",
+    points=5,
+    needs="4.4",
+    hints=[
+        "What does your loop do when accept or fork says -1? And right after that?",
+        "These may pass: too many processes, no descriptor free, a client that left the queue. "
+        "Ending the server helps nobody; asking again at once, for ever, burns a processor.",
+        "fork: perror, close(conn), go on. accept: perror, continue; with EMFILE or ENFILE first "
+        "sleep a little, since the client is still in the queue.",
+    ],
+)
+def test_survives_failing_fork_and_accept(launch: Launcher) -> None:
+    """Let fork fail with EAGAIN and accept with ECONNABORTED, once each; then left the server no
+    free descriptor (EMFILE) while a client waited, and measured its CPU time."""
+    lessons.survives_failed_fork(launch)
+    lessons.survives_failed_accept(launch, errno.ECONNABORTED, "dies-on-failed-accept")
+    lessons.survives_without_descriptors(launch)
+
+
+@check(
+    "4.14",
+    "shuts down on SIGTERM",
+    points=5,
+    needs="4.4",
+    hints=[
+        "Who is left, and doing what, after you send your server SIGTERM? ps --forest shows it.",
+        "A handler makes the accept loop end. Then the parent has two duties: to end its children "
+        "(kill) and to wait for each (wait), and only then to leave with status 0.",
+        "Handler: note it, close(listener). After the loop: kill(pid, SIGTERM) for every living "
+        "child, wait(NULL) until it says -1, return 0. Children need SIGTERM's default back.",
+    ],
+)
+def test_shuts_down_on_sigterm(server: Server, clients: Clients) -> None:
+    """Sent SIGTERM to the server with three clients connected, and looked at its exit status, its
+    port and its processes."""
+    crowd = clients.crowd(3)
+    for number, client in enumerate(crowd):
+        lessons.ask_number(client, number)
+    server.settle()
+    server.kill(signal.SIGTERM)
+    server.wait_for(lambda: server.exit)
+    left = process_table(server)
+    expect(
+        server.exit,
+        expected="a server that ends on SIGTERM",
+        seen="it still runs",
+        evidence=left,
+        diagnosis="ignores-sigterm",
+    )
+    orphans = server.living()
+    expect(
+        not orphans,
+        expected="no child left when the server has ended",
+        seen=f"{len(orphans)} children go on without their parent",
+        evidence=left,
+        diagnosis="leaves-orphans",
+    )
+    ended = server.exit
+    expect(
+        ended and ended.ok,
+        expected="exit status 0 after SIGTERM",
+        seen=str(ended),
+        evidence=left,
+        diagnosis="dies-of-sigterm",
+    )
+    expect(
+        all(client.await_end() for client in crowd) and not server.is_listening(),
+        expected="every connection and the port closed",
+        seen="a connection or the port is still open",
+        evidence=lambda: transcript(*crowd),
+    )
+
+
+@check(
+    "4.15",
+    "survives clients that vanish, no memory errors",
+    points=5,
+    needs="4.4",
+    hints=[
+        "Which process notices that a client has vanished? What may happen to it, and what not?",
+        "A child may die of SIGPIPE and nobody else minds. But it must end on read's -1 as well "
+        "as on its 0, and never use -1 as a length or an index.",
+        "while ((n = read_line(...)) > 0): 0 is the end, -1 is a reset; both end the child.",
+    ],
+)
+def test_survives_clients_that_vanish(launch: Launcher, server: Server, clients: Clients) -> None:
+    """One client stayed, one reset, one left while its child was frozen; the others had to be
+    served. Then the same and more to a build with AddressSanitizer and
+    UndefinedBehaviorSanitizer."""
+    lessons.survives_vanishing_clients(server, clients, lessons.newest_child(server))
+    lessons.no_memory_errors(launch, lessons.memory_traffic)
