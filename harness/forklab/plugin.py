@@ -50,11 +50,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "check(check): a line of the rubric (forklab.rubric.check)")
-    if config.pluginmanager.get_plugin("forklab-grading") is None:
-        config.pluginmanager.register(Grading(config.getoption("--result")), "forklab-grading")
+    plugins = config.pluginmanager.get_plugins()
+    grading = next((one for one in plugins if isinstance(one, Grading)), None)
+    if grading is None:
+        grading = Grading(config.getoption("--result"))
+        config.pluginmanager.register(grading)
+    config.stash[GRADING] = grading
     # With xdist, a lab stays in one worker, where its gates are known.
     if getattr(config.option, "dist", "no") == "load":
         config.option.dist = "loadgroup"
+
+
+GRADING = pytest.StashKey["Grading"]()
 
 
 class Grading:
@@ -220,7 +227,7 @@ LAST_WORDS = pytest.StashKey[list[Evidence]]()
 @pytest.fixture(scope="module")
 def submission(request: pytest.FixtureRequest) -> Iterator[Submission]:
     """The program that is graded, and its two builds (forklab.build.Submission)."""
-    grading = request.config.pluginmanager.get_plugin("forklab-grading")
+    grading = request.config.stash[GRADING]
     if grading.submission is not None:
         yield grading.submission
         return

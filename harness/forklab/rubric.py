@@ -6,6 +6,7 @@ takes what was expected, what was seen, and the evidence. Knows nothing of how t
 
 from __future__ import annotations
 
+import importlib.util
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
+from forklab import paths
+from forklab.errors import UsageError
 from forklab.result import Evidence
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -59,6 +62,33 @@ def check(
         return pytest.mark.check(one)(function)
 
     return mark
+
+
+def of_lab(lab: str) -> list[Check]:
+    """The rubric of a lab, in order: read from its file in harness/checks."""
+    path = paths.CHECKS / f"test_{lab}.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    marks = [
+        mark
+        for function in vars(module).values()
+        for mark in getattr(function, "pytestmark", [])
+        if mark.name == "check"
+    ]
+    return [mark.args[0] for mark in marks]
+
+
+def find(check_id: str) -> Check:
+    """The check with that number. Raises UsageError if there is none."""
+    lab = f"lab{check_id.partition('.')[0]}"
+    checks = of_lab(lab) if lab in paths.LAB_FOLDERS else []
+    for one in checks:
+        if one.id == check_id:
+            return one
+    known = f"{checks[0].id} to {checks[-1].id}" if checks else "1.1 to 4.15"
+    raise UsageError(f"there is no check {check_id!r}; there are {known}")
 
 
 # How a check ends ----------------------------------------------------------------------------

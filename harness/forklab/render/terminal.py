@@ -1,0 +1,192 @@
+"""The record as terminal text: a line a check, the first failure in full, the score.
+
+Fits any width from 60 columns on. No meaning by colour alone: every mark is a character.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import IO
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from forklab import paths
+from forklab.result import (
+    DOES_NOT_BUILD,
+    ERROR,
+    FAILED,
+    GRADER_ERROR,
+    PASSED,
+    SKIPPED,
+    CheckResult,
+    Result,
+)
+from forklab.rubric import diagnoses
+
+MARKS = {PASSED: "✓", FAILED: "✗", SKIPPED: "-", ERROR: "!"}
+ASCII_MARKS = {PASSED: "+", FAILED: "x", SKIPPED: "-", ERROR: "!"}
+STYLES = {PASSED: "green", FAILED: "bold red", SKIPPED: "dim", ERROR: "bold magenta"}
+TITLES = {
+    "lab1": "Lab 1: one client at a time",
+    "lab2": "Lab 2: a child for every client",
+    "lab3": "Lab 3: SIGCHLD ignored",
+    "lab4": "Lab 4: sigaction and waitpid",
+}
+
+
+def make_console(file: IO[str] | None = None) -> Console:
+    """A console with colour if NO_COLOR is not set, and CLICOLOR_FORCE is or it is a terminal."""
+    file = file or sys.stdout
+    if os.environ.get("NO_COLOR"):
+        colour = False
+    elif os.environ.get("CLICOLOR_FORCE", "0") != "0":
+        colour = True
+    else:
+        colour = file.isatty() and os.environ.get("TERM") != "dumb"
+    return Console(
+        file=file,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        width=None if file.isatty() or "COLUMNS" in os.environ else 80,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=False,
+    )
+
+
+class Report:
+    """Prints one grading as it goes on."""
+
+    def __init__(self, console: Console, lab: str, submission: str, untouched: bool) -> None:
+        self._console = console
+        self._lab = lab
+        self._submission = submission
+        encoding = (getattr(console.file, "encoding", None) or "ascii").lower()
+        self._marks = MARKS if "utf" in encoding else ASCII_MARKS
+        self._print(Text(TITLES[lab], "bold"))
+        self._print(Text(submission, "dim"))
+        if untouched:
+            handout = paths.handout_of(lab).relative_to(paths.KIT)
+            self._print()
+            self._print(
+                Text(
+                    "Welcome! This is the starter, just as it came: nothing is expected of it yet. "
+                    f"{handout} tells the story and the steps; the first check below that does not "
+                    "pass is where to begin."
+                )
+            )
+        self._print()
+
+    def _print(self, text: Text | str = "", indent: int = 0) -> None:
+        self._console.print(Padding(text, (0, 0, 0, indent)) if indent else text)
+
+    def check(self, found: CheckResult) -> None:
+        """The line of one check, as it finishes."""
+        points = f"{found.points}/{found.max_points}"
+        took = f"{found.duration:.2f} s"
+        if found.status == SKIPPED:
+            took = f"first fix {found.needs}"
+        elif found.status == ERROR:
+            points, took = "?", "grader's fault"
+        width = self._console.width
+        room = width - len(f"  m 4.15   {points:>5}  {took:>7}") - 1
+        name = found.name if len(found.name) <= room else found.name[: room - 3] + "..."
+        line = Text("  ")
+        line.append(self._marks[found.status], STYLES[found.status])
+        line.append(f" {found.id:<4} ", "bold")
+        line.append(f"{name:<{room}} ")
+        line.append(f"{points:>5}", STYLES[found.status])
+        line.append(f"  {took:>7}", "dim")
+        self._print(line)
+
+    def finish(self, result: Result, best: int | None) -> None:
+        """The first failure in full, the others in a line each, the score, where to go next."""
+        errors = [one for one in result.checks if one.status == ERROR]
+        failed = [one for one in result.checks if one.status == FAILED]
+        for one in result.checks:
+            if one.status == PASSED and one.evidence:
+                self._shown(one)
+        if errors:
+            self._error(errors[0])
+        elif failed:
+            self._failure(failed[0])
+            if failed[1:]:
+                self._print()
+                self._print(Text("Also", "bold"))
+                for one in failed[1:]:
+                    self._print(f"{one.id} {one.name}: {one.seen}", indent=2)
+        self._print()
+        self._score(result, best)
+
+    def _shown(self, found: CheckResult) -> None:
+        self._print()
+        self._print(Text(f"What {found.id} saw", "bold"))
+        for shown in found.evidence:
+            self._print(Text(shown.text), indent=4)
+        if found.id == "2.11":
+            self._print("Zombies: ended, and nobody asked how. Lab 3 cures this.", indent=2)
+
+    def _failure(self, found: CheckResult) -> None:
+        self._print()
+        self._print(Text(f"{self._marks[FAILED]} {found.id} {found.name}", "bold"))
+        self._print()
+        self._labelled("expected", found.expected)
+        self._labelled("seen", found.seen)
+        for shown in found.evidence:
+            self._print()
+            self._print(Text(shown.title, "bold"), indent=2)
+            self._print(Text(shown.text), indent=4)
+        self._print()
+        self._print(Text("what the check did", "bold"), indent=2)
+        self._print(found.did, indent=4)
+        if found.diagnosis:
+            one = diagnoses()[found.diagnosis]
+            self._print()
+            self._print(Text(one.title, "bold").append(f"  ({one.code})", "dim"), indent=2)
+            self._print(one.explanation, indent=4)
+        self._print()
+        number = self._lab.removeprefix("lab")
+        self._print(Text("next", "bold"), indent=2)
+        self._print(f"make hint CHECK={found.id}", indent=4)
+        self._print(f"less {found.read}", indent=4)
+        own = self._submission == str(paths.work_of(self._lab).relative_to(paths.KIT))
+        which = "" if own else f" SUBMISSION={self._submission}"
+        self._print(
+            f"make run LAB={number} PORT=9190{which}   (and then: make client PORT=9190)", indent=4
+        )
+
+    def _labelled(self, label: str, text: str) -> None:
+        line = Text(f"{label:<10}", "bold")
+        for part in Text(text).wrap(self._console, max(20, self._console.width - 12)):
+            line.append(Text("  ") + part if not line.plain.strip() else part)
+            self._print(line, indent=2)
+            line = Text(" " * 10)
+
+    def _error(self, found: CheckResult) -> None:
+        self._print()
+        self._print(Text(f"! {found.id} could not be judged", "bold magenta"))
+        self._print(found.seen, indent=2)
+        self._print("This is the grader's fault, not yours: there is no mark.", indent=2)
+
+    def _score(self, result: Result, best: int | None) -> None:
+        if result.verdict == GRADER_ERROR:
+            self._print(Text("No score: the grader itself could not judge.", "bold"))
+            return
+        if result.verdict == DOES_NOT_BUILD:
+            self._print(Text(f"Score: 0 of {result.max_score} (it does not compile)", "bold"))
+            return
+        score = f"Score: {result.score} of {result.max_score}"
+        if best is not None and best > (result.score or 0):
+            score += f" (your best so far: {best})"
+        self._print(Text(score, "bold"))
+        if result.all_passed:
+            number = int(result.lab.removeprefix("lab"))
+            after = f"lab{number + 1}"
+            if after in TITLES:
+                self._print(f"All of it. Next: make {after} ({TITLES[after].partition(': ')[2]})")
+            else:
+                self._print("All of it. You have a server that many textbooks would be proud of.")
