@@ -20,7 +20,8 @@ from pathlib import Path
 from forklab import contain, paths
 from forklab.errors import GraderError, UsageError
 
-WARNINGS = ("-std=gnu17", "-Wall", "-Wextra", "-g")
+# Messages are broken at 72 columns, so that source lines and carets still fit when indented.
+WARNINGS = ("-std=gnu17", "-Wall", "-Wextra", "-g", "-fmessage-length=72")
 SANITIZERS = ("-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined")
 COMPILE_SECONDS = 10.0  # of CPU time; the wall clock gets more, for a loaded machine
 COMPILE_LIMITS = contain.Limits(

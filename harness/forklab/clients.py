@@ -6,6 +6,8 @@ Knows nothing of processes: how long to wait is asked of a :class:`Patience`, wh
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import select
 import socket
 import struct
@@ -13,9 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from forklab import tcp
+
 T = TypeVar("T")
 
-CONNECT_SECONDS = 60.0  # the kernel accepts for a server; only a full backlog makes it slow
 CHUNK = 1 << 16  # bytes taken from a socket at once
 KEPT = 400  # bytes of each event that a transcript keeps
 
@@ -51,20 +54,31 @@ class Client:
         self._greeting = greeting  # how much of it is still to come
         self._open = True
         self._socket = socket.socket()
-        self._socket.settimeout(CONNECT_SECONDS)
-        try:
-            self._socket.connect(("127.0.0.1", patience.port))
-        except OSError as problem:
-            self._note("connection refused" if problem.errno == 111 else str(problem))
-            self.ended = "no connection"
-            self._open = False
-            self._socket.close()
-            return
         self._socket.setblocking(False)
         # What one send call takes is one segment for the server, as far as TCP allows.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.port = self._socket.getsockname()[1]
-        self._note("connected")
+        if tcp.room(patience.port) <= 1:
+            patience.wait_for(lambda: tcp.room(patience.port) > 1)  # it may be about to accept
+        problem = self._socket.connect_ex(("127.0.0.1", patience.port))
+        if problem == errno.EINPROGRESS:
+            self._wait_for(self._is_connected)
+            problem = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if problem:
+            self._note(f"not connected: {os.strerror(problem)}")
+            self.ended = "no connection"
+            self._open = False
+            self._socket.close()
+        elif self._is_connected():
+            self._note("connected")
+        else:
+            self._note("not connected: the server's queue is full, and it accepts nobody")
+
+    def _is_connected(self) -> bool:
+        try:
+            self._socket.getpeername()
+        except OSError:
+            return bool(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        return True
 
     def _note(self, what: str, data: bytes = b"") -> None:
         last = self.events[-1] if self.events else None
@@ -82,7 +96,7 @@ class Client:
             return 0
         try:
             sent = self._socket.send(data)
-        except BlockingIOError:
+        except BlockingIOError:  # its buffer is full, or it is not connected yet
             return 0
         except (BrokenPipeError, ConnectionResetError):
             self.pump()  # what came before the end still counts

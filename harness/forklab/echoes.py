@@ -38,6 +38,8 @@ def difference(sent: bytes, got: bytes) -> str:
     if got == sent.replace(b"\0", b""):
         return "every NUL byte was left out"
     at = next(i for i, (a, b) in enumerate(zip(sent, got, strict=False)) if a != b)
+    if len(got) < len(sent):
+        return f"only {len(got)} of {len(sent)} bytes came back; from byte {at} on they differ"
     return f"byte {at} was {sent[at]:#04x} and came back as {got[at]:#04x}"
 
 

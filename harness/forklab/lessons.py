@@ -10,7 +10,8 @@ import random
 import re
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from forklab import procfs
 from forklab.clients import Client, Clients, Crowd
@@ -41,6 +42,12 @@ ALL_BYTES = bytes(range(256))
 def random_bytes(size: int) -> bytes:
     """The same bytes every time, of all values, a newline at the end."""
     return random.Random(1).randbytes(size - 1) + b"\n"
+
+
+def long_text(size: int) -> bytes:
+    """Lines of text, all different."""
+    lines = b"".join(b"line %d of a long text\n" % i for i in range(size // 20))
+    return lines[: size - 1] + b"\n"
 
 
 def ask_number(client: Client, number: int) -> bytes:
@@ -308,22 +315,37 @@ def survives_short_writes(launch: Launcher, diagnosis: str = "ignores-short-writ
         compare(client, data, bytes(client.received), diagnosis)
 
 
+@contextmanager
+def gate_stays_open() -> Iterator[None]:
+    """What fails in here costs the points of a gate, but the checks after it can be judged."""
+    try:
+        yield
+    except CheckFailed as failed:
+        failed.goes_on = True
+        raise
+
+
 def echoes_on_and_on(launch: Launcher, server: Server) -> None:
     """What lab 1 taught about bytes and streams, in one go."""
     echoes_one_client(launch, server)
-    with Clients(server, launch.habits.greeting) as clients:
+    with gate_stays_open(), Clients(server, launch.habits.greeting) as clients:
         echoes_every_byte(clients)
-    survives_short_writes(launch)
+        survives_short_writes(launch)
+
+
+def echoes_on_and_on_in_lines(launch: Launcher, server: Server) -> None:
+    """The same for a server that reads lines."""
+    echoes_one_client(launch, server)
+    with gate_stays_open(), Clients(server, launch.habits.greeting) as clients:
+        echoes_lines(clients)
+        survives_short_writes(launch)
 
 
 def listens_then_refuses(launch: Launcher) -> None:
     """Listens on its port; if it does, even on another one, it must also refuse bad arguments."""
     listens_on_its_port(launch)
-    try:
+    with gate_stays_open():
         refuses_bad_arguments(launch)
-    except CheckFailed as failed:
-        failed.goes_on = True  # the gate is about listening
-        raise
 
 
 # Several clients -----------------------------------------------------------------------------
@@ -562,27 +584,26 @@ def expect_service(server: Server, client: Client, after: str, diagnosis: str) -
     )
 
 
-def survives_vanishing_clients(
-    server: Server, clients: Clients, worker: Callable[[], int | None]
-) -> None:
+def survives_vanishing_clients(server: Server, clients: Clients, others: bool = True) -> None:
     """A reset in mid-session; a client that closes while its answers are on the way.
 
-    ``worker`` names the process that serves the newest client.
+    ``others``: another client is there all the time, and must not notice.
     """
-    stays = clients.connect() if worker() != server.pid else None
+    stays = clients.connect() if others else None
     if stays:
-        stays.ask(HELLO)
+        expect_service(server, stays, "for the first client", "does-not-echo")
     vanishing = clients.connect()
     vanishing.ask(HELLO)
     vanishing.reset()
     server.settle()
     expect_alive(server, "when a client's connection is reset", transcript(vanishing))
 
-    # Frozen, the server finds the client gone only when it writes: once for the first piece
-    # (answered by a reset), and again for the next (SIGPIPE).
+    # A frozen server finds the client gone only when it writes: once for the first piece (answered
+    # by a reset), and again for the next (SIGPIPE). A child is not frozen: stopping it would send
+    # its parent a SIGCHLD, and only the child itself could die of SIGPIPE.
     leaving = clients.connect()
     leaving.ask(HELLO)
-    with server.frozen(worker()):
+    with nullcontext() if others else server.frozen():
         data = random_bytes(200_000)
         leaving.send(data)
         leaving.close()

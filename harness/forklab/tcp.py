@@ -31,6 +31,7 @@ class TcpSocket:
     peer_port: int
     unacknowledged: int  # bytes sent that the other side's kernel has not confirmed
     inode: int  # 0: not accepted yet, or no process has it any more
+    room: int = 0  # LISTEN: how many more connections its queue takes (a backlog of 5 takes 6)
 
     @property
     def address(self) -> IPv4Address | IPv6Address:
@@ -60,15 +61,25 @@ def is_quiet(port: int) -> bool:
     acknowledged, a handshake is half done, or one end of a connection is gone (reset) and the
     other does not know it yet.
     """
-    all_states = [*_HANDSHAKES, *_CONNECTED]
+    found = [s for s in _sockets([LISTEN, *_HANDSHAKES, *_CONNECTED])]
+    queue_is_full = any(s.state == LISTEN and s.port == port and s.room <= 0 for s in found)
     ends = [
-        s for s in _sockets(all_states) if port in (s.port, s.peer_port) and s.is_on_loopback
+        s
+        for s in found
+        if s.state != LISTEN and port in (s.port, s.peer_port) and s.is_on_loopback
     ]
     pairs = {(s.port, s.peer_port) for s in ends}
     return not any(
         s.unacknowledged or s.state in _HANDSHAKES or (s.peer_port, s.port) not in pairs
         for s in ends
+        # A client whom a full queue keeps out waits for the server, not for a packet.
+        if not (s.state == SYN_SENT and queue_is_full)
     )
+
+
+def room(port: int) -> int:
+    """How many more connections the kernel accepts on that port for its server; 0 if none."""
+    return max((s.room for s in listeners() if s.port == port), default=0)
 
 
 def _sockets(states: list[int]) -> list[TcpSocket]:
@@ -107,10 +118,11 @@ def _replies(netlink: socket.socket) -> Iterator[TcpSocket]:
                 raise OSError("sock_diag is not to be had")
             family, state, port, peer_port = struct.unpack_from("!BBxxHH", data, 16)
             raw = data[24 : 24 + (4 if family == socket.AF_INET else 16)]
-            _unread, unacknowledged, _uid, inode = struct.unpack_from("=IIII", data, 72)
-            if state == LISTEN:
-                unacknowledged = 0  # here it is the length of the backlog
-            yield TcpSocket(state, raw, port, peer_port, unacknowledged, inode)
+            unread, unacknowledged, _uid, inode = struct.unpack_from("=IIII", data, 72)
+            room = 0
+            if state == LISTEN:  # here they are the queue's length and the backlog
+                room, unacknowledged = unacknowledged + 1 - unread, 0
+            yield TcpSocket(state, raw, port, peer_port, unacknowledged, inode, room)
             data = data[(size + 3) & ~3 :]
 
 
@@ -129,4 +141,5 @@ def _by_proc() -> Iterator[TcpSocket]:
                     int(words[2].partition(":")[2], 16),
                     int(words[4].partition(":")[0], 16),
                     int(words[9]),
+                    room=1,  # the queue's length is there, but not the backlog
                 )

@@ -10,7 +10,6 @@ import sys
 from typing import IO
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from forklab import paths
@@ -82,7 +81,10 @@ class Report:
         self._print()
 
     def _print(self, text: Text | str = "", indent: int = 0) -> None:
-        self._console.print(Padding(text, (0, 0, 0, indent)) if indent else text)
+        text = Text(text) if isinstance(text, str) else text
+        for line in text.wrap(self._console, self._console.width - indent) or [Text()]:
+            line.rstrip()
+            self._console.print(Text(" " * indent) + line)
 
     def check(self, found: CheckResult) -> None:
         """The line of one check, as it finishes."""
@@ -155,15 +157,13 @@ class Report:
         self._print(f"less {found.read}", indent=4)
         own = self._submission == str(paths.work_of(self._lab).relative_to(paths.KIT))
         which = "" if own else f" SUBMISSION={self._submission}"
-        self._print(
-            f"make run LAB={number} PORT=9190{which}   (and then: make client PORT=9190)", indent=4
-        )
+        self._print(f"make run LAB={number} PORT=9190{which}", indent=4)
+        self._print("make client PORT=9190          (in another terminal)", indent=4)
 
     def _labelled(self, label: str, text: str) -> None:
         line = Text(f"{label:<10}", "bold")
-        for part in Text(text).wrap(self._console, max(20, self._console.width - 12)):
-            line.append(Text("  ") + part if not line.plain.strip() else part)
-            self._print(line, indent=2)
+        for part in Text(text).wrap(self._console, self._console.width - 12):
+            self._console.print(Text("  ") + line + part)
             line = Text(" " * 10)
 
     def _error(self, found: CheckResult) -> None:
