@@ -45,7 +45,9 @@ class Event:
 class Client:
     """One connection to the server. Make it with :meth:`Clients.connect`."""
 
-    def __init__(self, patience: Patience, name: str, greeting: bytes = b"") -> None:
+    def __init__(
+        self, patience: Patience, name: str, greeting: bytes = b"", receive_buffer: int = 0
+    ) -> None:
         self.name = name
         self.received = bytearray()  # all that came so far, without the server's greeting
         self.events: list[Event] = []
@@ -55,6 +57,8 @@ class Client:
         self._open = True
         self._socket = socket.socket()
         self._socket.setblocking(False)
+        if receive_buffer:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         # What one send call takes is one segment for the server, as far as TCP allows.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tcp.room(patience.port) <= 1:
@@ -72,6 +76,13 @@ class Client:
             self._note("connected")
         else:
             self._note("not connected: the server's queue is full, and it accepts nobody")
+
+    def _acknowledge_at_once(self) -> None:
+        """Otherwise the kernel may wait 40 ms with it, and all that time a packet seems under way.
+
+        The option has to be set again and again (tcp(7), TCP_QUICKACK).
+        """
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _is_connected(self) -> bool:
         try:
@@ -102,6 +113,7 @@ class Client:
             self.pump()  # what came before the end still counts
             self._end("connection reset")
             return 0
+        self._acknowledge_at_once()
         self._note("sent", bytes(data[:sent]))
         return sent
 
@@ -140,6 +152,7 @@ class Client:
             try:
                 data = self._socket.recv(CHUNK)
             except BlockingIOError:
+                self._acknowledge_at_once()
                 return came
             except OSError:
                 self._end("connection reset")
@@ -248,10 +261,10 @@ class Clients:
     def __iter__(self) -> Iterator[Client]:
         return iter(self._all)
 
-    def connect(self) -> Client:
-        """One more client."""
+    def connect(self, receive_buffer: int = 0) -> Client:
+        """One more client; a small receive buffer (bytes) makes the server wait for it."""
         name = chr(ord("A") + len(self._all)) if len(self._all) < 26 else str(len(self._all) + 1)
-        client = Client(self._patience, name, self._greeting)
+        client = Client(self._patience, name, self._greeting, receive_buffer)
         self._all.append(client)
         return client
 

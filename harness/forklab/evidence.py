@@ -5,7 +5,9 @@ Whatever a submission printed is shown with every invisible byte escaped.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from forklab import procfs
 from forklab.clients import Client, Event
@@ -79,10 +81,16 @@ def process_table(server: Server, family: Iterable[Process] | None = None) -> Ev
 def descriptor_table(title: str, descriptors: Mapping[int, str], listening: int = 0) -> Evidence:
     """Open descriptors; ``listening`` is the inode of the listening socket."""
     rows = [
-        (fd, plain(target) + (" <- the listening socket" if str(listening) in target else ""))
+        (fd, _short(target) + (" <- listens" if target == f"socket:[{listening}]" else ""))
         for fd, target in descriptors.items()
     ]
     return Evidence(title, table(("FD", "STANDS FOR"), rows) if rows else "none")
+
+
+def _short(target: str) -> str:
+    """A descriptor's target; of the files that the grader gave it, only the name."""
+    path = Path(target)
+    return plain(path.name if path.name in ("stdout", "stderr") else target)
 
 
 def transcript(*clients: Client, last: int = 12) -> list[Evidence]:
@@ -91,10 +99,17 @@ def transcript(*clients: Client, last: int = 12) -> list[Evidence]:
 
 
 def _transcript(client: Client, last: int) -> Evidence:
-    events = client.events[-last:]
-    lines = [f"... ({len(client.events) - last} more)"] if len(client.events) > last else []
-    lines += [_line(event) for event in events]
-    if client.ended is None and (not events or events[-1].what == "sent"):
+    lines: list[str] = []
+    for what, group in itertools.groupby(client.events, lambda event: event.what):
+        events = list(group)
+        if what == "sent" and len(events) > 4:
+            size = sum(event.size for event in events)
+            lines.append(f"sent      {len(events)} pieces, {size} bytes in all")
+        else:
+            lines += [_line(event) for event in events]
+    if len(lines) > last:
+        lines = [f"... ({len(lines) - last} more)", *lines[-last:]]
+    if client.ended is None and client.events[-1].what == "sent":
         lines.append("(nothing came back)")
     return Evidence(f"client {client.name}", "\n".join(lines))
 
@@ -125,10 +140,16 @@ def signal_table(masks: procfs.SignalMasks) -> Evidence:
     ))
 
 
+LAST_WORDS = "last on the server's "  # how the titles of last_words begin
+
+
 def last_words(server: Server, lines: int = 6) -> list[Evidence]:
     """The last lines that the server wrote, if it wrote any."""
     return [
-        Evidence(f"last on the server's {name}", "\n".join(plain(text).splitlines()[-lines:]))
+        Evidence(
+            LAST_WORDS + name,
+            "\n".join(line[:160] for line in plain(text[-4096:]).splitlines()[-lines:]),
+        )
         for name, text in (("stdout", server.stdout), ("stderr", server.stderr))
         if text.strip()
     ]

@@ -17,6 +17,7 @@ from forklab import procfs
 from forklab.clients import Client, Clients, Crowd
 from forklab.echoes import compare, difference, expect_echo
 from forklab.evidence import (
+    LAST_WORDS,
     descriptor_table,
     last_words,
     plain,
@@ -842,6 +843,25 @@ def must_reap_itself(server: Server) -> None:
         first_fix("4.5")
 
 
+def survives_a_signal_storm(server: Server, clients: Clients) -> None:
+    """Signals that meet a child in the middle of a write cost no byte."""
+    client = clients.connect(receive_buffer=1 << 16)
+    expect_service(server, client, "for a first message", "does-not-echo")
+    child = newest_child(server)()
+    if child is None:
+        first_fix("4.4")
+    before = len(client.received)
+
+    def interrupt() -> None:
+        # We don't read, so the child fills its buffer and then sleeps in its write.
+        server.wait_for(lambda: server.sleeps(child))
+        server.kill(signal.SIGCHLD, child)
+
+    data = long_text(8 << 20)
+    client.exchange(data, slow=True, meanwhile=interrupt)
+    compare(client, data, bytes(client.received[before:]), "loses-bytes-to-signals")
+
+
 def tells_how_children_ended(launch: Launcher) -> None:
     """One line for each child: its pid, and the status or the signal."""
     probe = launch.new_probe()
@@ -989,13 +1009,22 @@ def exit_ends_the_session(server: Server, clients: Clients) -> None:
         client.send(command)
         ended = client.await_end()
         echoed = bytes(client.received[before:])
+        child_ended = ended or len(server.living()) < children
+        expect(
+            ended or not child_ended,
+            expected=f"the end of the stream after {visible(command)}",
+            seen="the child has ended, but somebody else still holds the connection open",
+            evidence=lambda client=client: [*transcript(client), process_table(server)],
+            diagnosis="no-end-of-stream",
+        )
         expect(
             ended,
             expected=f"the end of the stream after {visible(command)}",
-            seen=f"the session goes on; {visible(echoed)} came back" if echoed
+            seen=f"the session goes on; {visible(echoed)} came back"
+            if echoed
             else "the session goes on, and nothing came back",
             evidence=lambda client=client: transcript(client),
-            diagnosis=None if ended else _why_exit_is_not_seen(clients, command),
+            diagnosis=None if ended else _why_exit_is_not_seen(server, clients, command),
         )
         expect(
             not echoed,
@@ -1021,12 +1050,13 @@ def obeys_exit(server: Server, clients: Clients) -> None:
     exit_is_a_line(server, clients)
 
 
-def _why_exit_is_not_seen(clients: Clients, command: bytes) -> str:
+def _why_exit_is_not_seen(server: Server, clients: Clients, command: bytes) -> str:
     """Does the server know the command when its four bytes come alone, without a newline?"""
     client = clients.connect()
     client.ask(HELLO)
+    children = len(server.living())
     client.send(b"exit")
-    if client.await_end():
+    if client.await_end() or len(server.living()) < children:
         return "message-per-read"
     return "ignores-exit" if command == b"exit\n" else "ignores-carriage-return"
 
@@ -1085,11 +1115,12 @@ def no_memory_errors(launch: Launcher, traffic: Callable[[Server, Clients], None
     lines = words.splitlines()
     found = next((i for i, line in enumerate(lines) if any(r in line for r in REPORTS)), None)
     report = "" if found is None else "\n".join(lines[found : found + 12])
+    report = report.replace(f"{launch.submission.folder}/sanitized/", "")
     expect(
         found is None,
         expected="no report from AddressSanitizer or UndefinedBehaviorSanitizer",
-        seen=lambda: plain(lines[found or 0])[:200],
-        evidence=lambda: [Evidence("the sanitizer's report", plain(report))],
+        seen=lambda: plain(report.splitlines()[0]),
+        evidence=lambda: [Evidence(f"{LAST_WORDS}stderr, by the sanitizer", plain(report))],
         diagnosis="memory-error",
     )
 

@@ -17,11 +17,10 @@ from typing import Any
 
 import pytest
 
-from forklab import __version__, contain, paths
+from forklab import __version__, contain, evidence, paths
 from forklab.build import Submission, find_source
 from forklab.clients import Clients
 from forklab.errors import GraderError, UsageError
-from forklab.evidence import last_words
 from forklab.launch import Habits, Launcher
 from forklab.result import (
     ERROR,
@@ -113,7 +112,7 @@ class Grading:
         # Its last words, while its files are still there.
         launch: Launcher | None = getattr(item, "funcargs", {}).get("launch")
         if launch and launch.servers and outcome.excinfo:
-            item.stash[LAST_WORDS] = last_words(launch.servers[-1])
+            item.stash[LAST_WORDS] = evidence.last_words(launch.servers[-1])
 
     # What was found
 
@@ -160,7 +159,9 @@ class Grading:
             found.status = FAILED
             found.expected, found.seen = problem.expected, problem.seen
             found.diagnosis = problem.diagnosis
-            found.evidence = problem.evidence + item.stash.get(LAST_WORDS, [])
+            found.evidence = problem.evidence
+            if not any(one.title.startswith(evidence.LAST_WORDS) for one in found.evidence):
+                found.evidence = found.evidence + item.stash.get(LAST_WORDS, [])
             if problem.goes_on:
                 self._open_gates.add(check.id)
         else:

@@ -273,6 +273,11 @@ class Server:
         """Whether, at one instant, every thread was asleep and no packet was under way."""
         return self._rest() is not None
 
+    def sleeps(self, pid: int) -> bool:
+        """Whether that one process of the family is asleep and does not run meanwhile."""
+        first = procfs.rests(pid)
+        return all(rest.is_asleep for rest in first.values()) and procfs.rests(pid) == first
+
     def _rest(self) -> str | None:
         """None: something runs. "for ever": only we can wake it. "a while": it may itself.
 

@@ -1,0 +1,94 @@
+"""Fixtures of several test files."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from forklab import contain, server
+from forklab.contain import Contained, Limits
+
+from tests.support import compile_c, copy_kit, running
+
+ACTOR = Path(__file__).with_name("actor.c")
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Iterator[Path]:
+    """A folder whose files contained processes can run, whoever they run as."""
+    with contain.run_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def actor(shared_folder: Path) -> Path:
+    """The compiled actor.c."""
+    return compile_c(ACTOR.read_text(), shared_folder / "actor", "-pthread")
+
+
+@pytest.fixture
+def mark() -> Iterator[str]:
+    """A word for the command lines of what a test starts. Nothing with it may be left at the end."""
+    word = f"mark-{uuid.uuid4()}"
+    yield word
+    assert running(word) == {}
+
+
+Play = Callable[..., Contained]
+
+
+@pytest.fixture
+def out(shared_folder: Path, tmp_path: Path) -> Path:
+    """The file that the actors of ``play`` write to."""
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def play(actor: Path, shared_folder: Path, mark: str, out: Path) -> Iterator[Play]:
+    """``play(role, argument, ...)`` starts a contained actor."""
+    with ExitStack() as stack:
+
+        def start(*words: str, limits: Limits | None = None) -> Contained:
+            with out.open("ab") as file:
+                contained = contain.start(
+                    [actor, *words, mark],
+                    cwd=shared_folder,
+                    env={},
+                    stdout=file.fileno(),
+                    stderr=file.fileno(),
+                    limits=limits,
+                )
+            return stack.enter_context(contained)
+
+        yield start
+
+
+@pytest.fixture
+def serve(actor: Path, shared_folder: Path, mark: str) -> Iterator[Callable[..., server.Server]]:
+    """``serve(role, argument, ...)`` is a Server that plays that role; "PORT" stands for its port."""
+    with ExitStack() as stack:
+
+        def start(*words: str) -> server.Server:
+            port = stack.enter_context(server.reserve_port())
+            arguments = [word.replace("PORT", str(port)) for word in words]
+            folder = shared_folder / f"server-{next(_numbers)}"
+            made = server.Server(actor, [*arguments, mark], port, folder)
+            return stack.enter_context(made)
+
+        yield start
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Iterator[Path]:
+    """A copy of the kit to write into."""
+    kit = copy_kit(tmp_path)
+    yield kit
+    shutil.rmtree(kit)

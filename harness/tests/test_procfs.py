@@ -1,0 +1,182 @@
+"""The process tree as facts, among processes that are odd, dead or just ending."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import pytest
+from forklab import procfs
+from forklab.procfs import Family, SignalMasks
+
+from tests.support import wait_until
+
+
+def state(pid: int) -> str:
+    one = procfs.process(pid)
+    return one.state if one else "gone"
+
+
+@pytest.fixture
+def gone():
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid
+
+
+@pytest.mark.parametrize("name", ["x) Z 1 (", "(", ")", "a b c", "\x1b[2J", "1 (S) 2"])
+def test_a_name_may_hold_anything(play, name):
+    contained = play("rename", name)
+    one = wait_until(
+        lambda: next((p for p in [procfs.process(contained.pid)] if p and p.name == name), None),
+        "the new name",
+    )
+    assert (one.pid, one.parent) == (contained.pid, contained.keeper_pid)
+    assert one.state in "SR"
+    assert not one.is_zombie
+
+
+def test_ourselves():
+    one = procfs.process(os.getpid())
+    assert one
+    assert (one.pid, one.parent, one.state) == (os.getpid(), os.getppid(), "R")
+    assert one.threads >= 1
+
+
+def test_threads_are_counted(play):
+    contained = play("thread")
+    wait_until(lambda: getattr(procfs.process(contained.pid), "threads", 0) == 2, "a thread")
+    assert len(procfs.rests(contained.pid)) == 2
+
+
+def test_states(play):
+    contained = play("pause")
+    wait_until(lambda: state(contained.pid) == "S", "sleep")
+    os.kill(contained.pid, signal.SIGSTOP)
+    wait_until(lambda: state(contained.pid) == "T", "a stop")
+    os.kill(contained.pid, signal.SIGCONT)
+    wait_until(lambda: state(contained.pid) == "S", "sleep")
+
+
+def test_a_zombie_is_one_until_it_is_reaped(play):
+    contained = play("zombie")
+    family = Family(contained.keeper_pid)
+    zombie = wait_until(lambda: [p for p in family.members() if p.is_zombie], "a zombie")[0]
+    assert zombie.parent == contained.pid
+    assert zombie.state == "Z"
+    assert procfs.descriptors(zombie.pid) == {}
+    assert all(rest.is_asleep for rest in procfs.rests(zombie.pid).values())
+
+
+def test_who_is_gone_is_no_error(gone):
+    assert procfs.process(gone) is None
+    assert procfs.signal_masks(gone) is None
+    assert procfs.descriptors(gone) == {}
+    assert procfs.socket_inodes(gone) == set()
+    assert procfs.descriptor_limit(gone) == 0
+    assert procfs.cpu_seconds(gone) == 0
+    assert procfs.rests(gone) == {}
+    assert procfs.waits_for_ever(gone, gone) is False
+    assert Family(gone).members() == []
+
+
+def has(masks: SignalMasks, mask: int, number: int) -> bool:
+    return masks.has(mask, number)
+
+
+def masks_with(pid: int, field: str) -> SignalMasks:
+    """The masks, once SIGCHLD is in that one."""
+
+    def look() -> SignalMasks | None:
+        masks = procfs.signal_masks(pid)
+        return masks if masks and has(masks, getattr(masks, field), signal.SIGCHLD) else None
+
+    return wait_until(look, f"SIGCHLD to be {field}")
+
+
+def test_ignored_signals(play):
+    masks = masks_with(play("ignore").pid, "ignored")
+    assert masks == SignalMasks(1 << 16, 0, 0)
+
+
+def test_caught_and_blocked_signals(play):
+    contained = play("catch")
+    masks = masks_with(contained.pid, "caught")
+    wait_until(lambda: getattr(procfs.signal_masks(contained.pid), "blocked", 0), "a block")
+    assert procfs.signal_masks(contained.pid) == SignalMasks(0, masks.caught, 1 << 11)
+    assert masks.caught == 1 << 16
+
+
+def test_family_keeps_a_daemonised_grandchild(play):
+    contained = play("with-daemon")
+    family = Family(contained.keeper_pid)
+
+    def daemon() -> list[procfs.Process]:
+        members = family.members()
+        return [one for one in members if one.parent == contained.keeper_pid][1:]
+
+    (one,) = wait_until(lambda: daemon() if len(daemon()) == 1 else [], "the daemon")
+    assert os.getsid(one.pid) != os.getsid(contained.pid)
+    assert family.members() == Family(contained.keeper_pid).members()
+
+
+def test_family_grows_and_has_no_strangers(play):
+    first, second = play("many", "5"), play("many", "7")
+    ours = Family(first.keeper_pid)
+    wait_until(lambda: len(ours.members()) == 6, "five children")
+    others = Family(second.keeper_pid)
+    wait_until(lambda: len(others.members()) == 8, "seven children")
+    pids = [one.pid for one in ours.members()]
+    assert pids == sorted(pids)
+    assert not {*pids} & {one.pid for one in others.members()}
+    assert os.getpid() not in pids
+    assert first.keeper_pid not in pids
+    os.kill(pids[-1], signal.SIGKILL)
+    wait_until(lambda: len([p for p in ours.members() if not p.is_zombie]) == 5, "one fewer")
+
+
+ALWAYS = [("accept", "0"), ("read",), ("pause",), ("poll", "-1"), ("select",), ("epoll", "-1")]
+NOT_ALWAYS = [("nap",), ("poll", "600000"), ("select", "timeout"), ("epoll", "600000"), ("burn",)]
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [*((role, True) for role in ALWAYS), *((role, False) for role in NOT_ALWAYS)],
+    ids=str,
+)
+def test_waits_for_ever(play, role, expected):
+    pid = play(*role).pid
+    call = {"accept": "43", "read": "0", "nap": "230", "burn": "running"}.get(role[0])
+
+    def is_there() -> bool:
+        with open(f"/proc/{pid}/syscall") as file:
+            words = file.read().split()
+        if call and os.uname().machine == "x86_64":
+            return words[0] == call
+        return words[0] != "running" and procfs.waits_for_ever(pid, pid) is expected
+
+    wait_until(is_there, "the system call")
+    # However often one looks: what has no time-out has none a moment later, either.
+    assert {procfs.waits_for_ever(pid, pid) for _ in range(50)} == {expected}
+
+
+def test_cpu_time_is_of_those_who_burn_it(play):
+    burner, sleeper = play("burn"), play("pause")
+    wait_until(lambda: procfs.cpu_seconds(burner.pid) > 0.05, "some CPU time")
+    assert procfs.cpu_seconds(sleeper.pid) < 0.05
+    resting = wait_until(
+        lambda: [r for r in procfs.rests(sleeper.pid).values() if r.is_asleep], "rest"
+    )
+    assert list(procfs.rests(sleeper.pid).values()) == resting
+
+
+def test_descriptors_and_their_limit(play):
+    contained = play("listen", "0")
+    wait_until(lambda: procfs.socket_inodes(contained.pid), "a socket")
+    table = procfs.descriptors(contained.pid)
+    assert list(table) == [0, 1, 2, 3]
+    assert table[0] == "/dev/null"
+    assert table[3] == f"socket:[{procfs.socket_inodes(contained.pid).pop()}]"
+    contained.limit_descriptors(contained.pid, 17)
+    assert procfs.descriptor_limit(contained.pid) == 17
