@@ -31,6 +31,8 @@ class TcpSocket:
     peer_port: int
     unacknowledged: int  # bytes sent that the other side's kernel has not confirmed
     inode: int  # 0: not accepted yet, or no process has it any more
+    sent: int = 0  # bytes ever sent; 0 if the kernel doesn't say, or some are not sent yet
+    received: int = 0  # bytes ever received
     room: int = 0  # LISTEN: how many more connections its queue takes (a backlog of 5 takes 6)
 
     @property
@@ -68,13 +70,25 @@ def is_quiet(port: int) -> bool:
         for s in found
         if s.state != LISTEN and port in (s.port, s.peer_port) and s.is_on_loopback
     ]
-    pairs = {(s.port, s.peer_port) for s in ends}
+    peers = {(s.peer_port, s.port): s for s in ends}
     return not any(
-        s.unacknowledged or s.state in _HANDSHAKES or (s.peer_port, s.port) not in pairs
+        _in_motion(s, peers.get((s.port, s.peer_port)))
         for s in ends
         # A client whom a full queue keeps out waits for the server, not for a packet.
         if not (s.state == SYN_SENT and queue_is_full)
     )
+
+
+def _in_motion(end: TcpSocket, peer: TcpSocket | None) -> bool:
+    """Whether something that this end sent has not reached its peer yet."""
+    if end.state == FIN_WAIT1:  # its FIN has come, though the answer to it may take 40 ms
+        return peer is None or peer.state not in (CLOSE_WAIT, LAST_ACK, CLOSING)
+    if end.state in (LAST_ACK, CLOSING):  # the peer knows it, once it is in TIME_WAIT or gone
+        return peer is not None
+    if end.state in (SYN_SENT, SYN_RECV) or peer is None:
+        return True
+    # Acknowledging may take 40 ms as well; what counts is whether it has come.
+    return end.unacknowledged > 0 and not (0 < end.sent <= peer.received)
 
 
 def room(port: int) -> int:
@@ -89,17 +103,21 @@ def _sockets(states: list[int]) -> list[TcpSocket]:
         return [one for one in _by_proc() if one.state in states]
 
 
-# struct inet_diag_req_v2 and inet_diag_msg, from linux/inet_diag.h.
+# struct inet_diag_req_v2 and inet_diag_msg, from linux/inet_diag.h, and tcp_info, from linux/tcp.h.
 _SOCK_DIAG_BY_FAMILY, _NLMSG_ERROR, _NLMSG_DONE = 20, 2, 3
 _NLM_F_REQUEST_DUMP = 0x301
 _NETLINK_SOCK_DIAG = 4
+_INET_DIAG_INFO = 2
+_BYTES_RECEIVED, _NOTSENT_BYTES, _BYTES_SENT = 128, 144, 200  # where they stand in tcp_info
 
 
 def _by_netlink(states: list[int]) -> Iterator[TcpSocket]:
     mask = sum(1 << state for state in states)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
         for family in (socket.AF_INET, socket.AF_INET6):
-            request = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 0, mask)
+            request = struct.pack(
+                "=BBBxI48x", family, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), mask
+            )
             header = struct.pack(
                 "=IHHII", 16 + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 0, 0
             )
@@ -122,8 +140,25 @@ def _replies(netlink: socket.socket) -> Iterator[TcpSocket]:
             room = 0
             if state == LISTEN:  # here they are the queue's length and the backlog
                 room, unacknowledged = unacknowledged + 1 - unread, 0
-            yield TcpSocket(state, raw, port, peer_port, unacknowledged, inode, room)
+            sent, received = _counts(data[88:size])
+            yield TcpSocket(
+                state, raw, port, peer_port, unacknowledged, inode, sent, received, room
+            )
             data = data[(size + 3) & ~3 :]
+
+
+def _counts(attributes: bytes) -> tuple[int, int]:
+    """Bytes sent (0 while some are still to be sent) and received, from struct tcp_info."""
+    while len(attributes) >= 4:
+        size, kind = struct.unpack_from("=HH", attributes)
+        if kind == _INET_DIAG_INFO and size >= 4 + _BYTES_SENT + 16:
+            info = attributes[4:size]
+            (received,) = struct.unpack_from("=Q", info, _BYTES_RECEIVED)
+            (not_sent,) = struct.unpack_from("=I", info, _NOTSENT_BYTES)
+            sent, again = struct.unpack_from("=QQ", info, _BYTES_SENT)
+            return (0 if not_sent else sent - again), received
+        attributes = attributes[max(4, (size + 3) & ~3) :]
+    return 0, 0
 
 
 def _by_proc() -> Iterator[TcpSocket]:

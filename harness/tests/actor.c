@@ -197,7 +197,7 @@ int main(int argc, char *argv[])
 	else if (!strcmp(role, "select")) {
 		struct timeval limit = { 600, 0 };
 
-		select(0, NULL, NULL, NULL, *arg ? &limit : NULL);
+		select(0, NULL, NULL, NULL, strcmp(arg, "timeout") ? NULL : &limit);
 	} else if (!strcmp(role, "epoll")) {
 		struct epoll_event event;
 

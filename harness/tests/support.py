@@ -17,7 +17,7 @@ from forklab import paths
 from forklab.result import Result
 
 T = TypeVar("T")
-DEADLINE = 60.0  # seconds; only a broken kit lets it pass
+DEADLINE = 30.0  # seconds; only a broken kit lets it pass
 COMMAND = [sys.executable, "-P", "-m", "forklab"]
 
 

@@ -1,0 +1,338 @@
+"""Whatever a contained process does, nothing of it is left; and how it ended is told.
+
+As root these run in tier `uid`; test_as_an_ordinary_user runs them once more, in tier `process`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from forklab import contain
+from forklab.contain import MEBIBYTE, Exit, Limits
+from forklab.errors import GraderError
+
+from tests.support import COMMAND, copy_kit, environment, run_folders, running, wait_until
+
+
+def test_tier():
+    assert contain.tier() == ("uid" if os.geteuid() == 0 else "process")
+
+
+# How it ended
+
+
+@pytest.mark.parametrize("status", [0, 1, 42, 255])
+def test_exit_status(play, status):
+    contained = play("exit", str(status))
+    assert contained.wait(30) == Exit(status, None)
+    assert contained.exit is not None
+    assert contained.exit.ok is (status == 0)
+    assert str(contained.exit) == f"exit status {status}"
+
+
+@pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (11, "SIGSEGV"), (15, "SIGTERM")])
+def test_signal(play, number, name):
+    ended = play("raise", str(number)).wait(30)
+    assert ended == Exit(None, number)
+    assert str(ended) == f"killed by {name}"
+    assert not ended.ok
+
+
+def test_still_running(play):
+    contained = play("pause")
+    assert contained.poll() is None
+    assert contained.wait(0.01) is None
+    os.kill(contained.pid, 0)
+
+
+def test_end_can_be_called_before_the_end_and_after(play):
+    contained = play("exit", "3")
+    contained.wait(30)
+    contained.end()
+    assert contained.exit == Exit(3, None)
+
+
+def test_a_program_that_is_not_there(shared_folder):
+    with (
+        pytest.raises(GraderError, match="no-such"),
+        contain.start(
+            [shared_folder / "no-such"], cwd=shared_folder, env={}, stdout=1, stderr=2
+        ) as contained,
+    ):
+        contained.wait(30)
+
+
+def test_a_folder_that_is_not_there(shared_folder, actor):
+    with pytest.raises(GraderError):
+        contain.start([actor], cwd=shared_folder / "no", env={}, stdout=1, stderr=2)
+
+
+def test_signals_are_at_their_default(play, out):
+    """Python ignores SIGPIPE, and whoever started us may ignore more: none of it is handed on."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        contained = play("masks")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    assert contained.wait(30) == Exit(0, None)
+    fields = dict(line.split(":\t") for line in out.read_text().splitlines())
+    assert {int(fields[name], 16) for name in ("SigIgn", "SigBlk", "SigCgt")} == {0}
+
+
+def test_each_has_a_session_and_no_rights_of_ours(play):
+    contained = play("pause")
+    assert os.getsid(contained.pid) != os.getsid(0)
+
+    def uid() -> int:
+        return os.stat(f"/proc/{contained.pid}").st_uid
+
+    if contain.tier() == "uid":
+        wait_until(lambda: uid() != 0, "a user of its own")
+        other = play("pause")
+        wait_until(lambda: os.stat(f"/proc/{other.pid}").st_uid not in (0, uid()), "another one")
+    else:
+        assert uid() == os.geteuid()
+
+
+def test_only_its_own_folder_is_writable(shared_folder, actor):
+    """The file of a submission's output is opened by us; it can't make others."""
+    folder = Path(tempfile.mkdtemp(dir=shared_folder))
+    with contain.start(
+        ["/bin/sh", "-c", "touch own && ! touch ../theirs"],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        owns=folder,
+    ) as contained:
+        ended = contained.wait(30)
+    assert (folder / "own").exists()
+    if contain.tier() == "uid":
+        assert ended == Exit(0, None)
+
+
+# What is left
+
+
+@pytest.mark.parametrize(
+    ("role", "argument", "count"),
+    [
+        ("pause", "", 1),
+        ("daemonise", "", 1),
+        ("with-daemon", "", 2),
+        ("deaf", "", 1),
+        ("stopped", "", 2),
+        ("many", "50", 51),
+        ("zombie", "", 1),
+        ("burn", "", 1),
+    ],
+)
+def test_nothing_is_left(play, mark, role, argument, count):
+    contained = play(role, argument)
+
+    def there() -> bool:
+        # The keeper has the mark in its command line, too; and we know when a daemon is one.
+        ours = {pid for pid in running(mark) if pid != contained.keeper_pid}
+        return len(ours) == count and (role != "daemonise" or contained.poll() is not None)
+
+    wait_until(there, f"{count} processes")
+    contained.end()
+    assert running(mark) == {}
+
+
+@pytest.mark.parametrize("role", ["bomb", "hydra"])
+def test_a_fork_bomb_is_bounded_and_ended(play, mark, role):
+    contained = play(role)
+    most = 0
+    for _ in range(60 if role == "bomb" else 5):
+        most = max(most, len(running(mark)))
+    assert most <= 64 + 2  # the keeper, and its child that has not become the program yet
+    if role == "bomb":
+        wait_until(lambda: len(running(mark)) > 32, "the bomb to grow")
+    contained.end()
+    assert running(mark) == {}
+
+
+def test_the_others_live_on(play):
+    first, second = play("many", "3"), play("many", "3")
+    first.end()
+    assert second.poll() is None
+    os.kill(second.pid, 0)
+
+
+def test_a_stopped_process_is_killed_too(play, mark):
+    contained = play("many", "4")
+    wait_until(lambda: len(running(mark)) == 6, "four children")
+    for pid in running(mark):
+        if pid != contained.keeper_pid:
+            os.kill(pid, signal.SIGSTOP)
+    contained.end()
+    assert running(mark) == {}
+
+
+def test_a_keeper_that_is_killed_is_the_grader_s_error(play, mark):
+    contained = play("pause")
+    os.kill(contained.keeper_pid, signal.SIGKILL)
+    with pytest.raises(GraderError):
+        contained.wait(30)
+    contained.end()
+    wait_until(lambda: not running(mark), "the program to follow its keeper")
+
+
+GRADER = """
+import subprocess, sys
+from pathlib import Path
+from forklab import contain
+kept = [
+    contain.start([sys.argv[1], *words, sys.argv[3]], cwd=Path(sys.argv[2]), env={},
+                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for words in (["many", "5"], ["daemonise"], ["with-daemon"], ["deaf"], ["stopped"], ["bomb"])
+]
+print("started", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, None])
+def test_nothing_outlives_the_grader(actor, shared_folder, mark, how):
+    """None: it just ends, without letting go of anything."""
+    grader = subprocess.Popen(
+        [sys.executable, "-P", "-c", GRADER, actor, shared_folder, mark],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert grader.stdin
+    assert grader.stdout
+    assert grader.stdout.readline() == b"started\n"
+    wait_until(lambda: len(running(mark)) > 20, "its processes")
+    if how is None:
+        grader.stdin.close()
+    else:
+        grader.send_signal(how)
+    grader.wait(30)
+    wait_until(lambda: not running(mark), "the keepers to kill the rest")
+    grader.stdin.close()
+    grader.stdout.close()
+
+
+def test_a_killed_command_leaves_nothing(tmp_path):
+    """The same with the command that everybody uses; the next grading removes its files."""
+    source = tmp_path / "server.c"
+    source.write_text("#include <unistd.h>\nint main(void) { for (;;) usleep(1000); }\n")
+    grader = subprocess.Popen(
+        [*COMMAND, "grade", "lab1", source], env=environment(), stdout=subprocess.DEVNULL
+    )
+    word = f"/run-{grader.pid}-"
+    wait_until(lambda: any("/out/server" in text for text in running(word).values()), "a server")
+    grader.kill()
+    grader.wait()
+    wait_until(lambda: not running(word), "the keepers to kill the rest")
+    (folder,) = run_folders(grader.pid)
+    if folder.parent != Path(tempfile.gettempdir()):
+        with contain.run_folder():
+            assert not folder.exists()
+    else:
+        shutil.rmtree(folder)
+
+
+# Limits
+
+
+def test_limit_of_processes(play, out):
+    contained = play("count", limits=Limits(processes=20))
+    contained.wait(30)
+    assert int(out.read_text()) == 20
+
+
+def test_the_limit_counts_each_family_for_itself(play, out):
+    for _ in range(3):
+        play("many", "30", limits=Limits(processes=40))
+    contained = play("count", limits=Limits(processes=40))
+    contained.wait(30)
+    assert int(out.read_text()) == 40
+
+
+def test_limit_of_file_size(play, out):
+    contained = play("flood", limits=Limits(file_size=MEBIBYTE))
+    assert contained.wait(30) == Exit(None, signal.SIGXFSZ)
+    assert out.stat().st_size == MEBIBYTE
+
+
+def test_limit_of_memory(play, out):
+    limits = Limits(memory=256 * MEBIBYTE)
+    for size in (64 * MEBIBYTE, 512 * MEBIBYTE):
+        contained = play("allocate", str(size), limits=limits)
+        before = out.stat().st_size
+        wait_until(lambda before=before: out.stat().st_size > before or before > 0, "an answer")
+        contained.end()
+    wait_until(lambda: len(out.read_text().splitlines()) == 2, "both answers")
+    assert out.read_text() == "got it\nrefused\n"
+
+
+def test_limit_of_cpu_time(play):
+    ended = play("burn", limits=Limits(cpu=1)).wait(60)
+    assert ended
+    assert ended.signal in (signal.SIGXCPU, signal.SIGKILL)
+
+
+def test_limit_of_descriptors_of_a_process_that_is_gone(play):
+    contained = play("exit", "0")
+    contained.wait(30)
+    with pytest.raises(GraderError):
+        contained.limit_descriptors(contained.pid, 10)
+
+
+# Folders
+
+
+def test_run_folder_is_gone_afterwards():
+    with contain.run_folder() as folder:
+        (folder / "deep" / "er").mkdir(parents=True)
+        (folder / "deep" / "er" / "file").touch()
+        assert str(os.getpid()) in folder.name
+    assert not folder.exists()
+
+
+# Once more, as somebody else
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="these tests have just run as an ordinary user")
+def test_as_an_ordinary_user():
+    nobody = 65534
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        os.chmod(scratch, 0o755)
+        kit = copy_kit(Path(scratch), "conftest.py", "support.py", "actor.c", "test_contain.py")
+        for path in [kit, *kit.rglob("*")]:
+            os.chown(path, nobody, nobody)
+        run = {
+            "user": nobody,
+            "group": nobody,
+            "extra_groups": [],
+            "cwd": kit,
+            "env": environment(kit),
+            "capture_output": True,
+            "text": True,
+        }
+        try:
+            subprocess.run([sys.executable, "-P", "-c", "import pytest, forklab"], check=True, **run)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("another user can't reach this Python")
+        tests = [sys.executable, "-P", "-m", "pytest", "harness/tests", "-q"]
+        ran = subprocess.run([*tests, "--basetemp", str(kit / "tmp")], **run)
+        assert ran.returncode == 0, ran.stdout
+        assert "skipped" in ran.stdout
+        record = [*COMMAND, "grade", "lab4", "solutions/lab4-sigaction", "--json", "-"]
+        graded = subprocess.run(record, **run)
+        assert graded.returncode == 0, graded.stderr
+        assert '"tier": "process"' in graded.stdout
+        assert not list((kit / "build" / "runs").iterdir())

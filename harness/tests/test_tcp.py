@@ -1,0 +1,195 @@
+"""The TCP sockets of this machine as facts, asked of the kernel in both ways."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+from forklab import tcp
+
+from tests.support import wait_until
+
+TCP_REPAIR = 19  # linux/tcp.h: the socket can be closed without a word to the other side
+
+
+@pytest.fixture(params=["sock_diag", "/proc"])
+def way(request, monkeypatch):
+    """Asks both ways: where netlink is not to be had, /proc must say the same."""
+    if request.param == "/proc":
+        monkeypatch.setattr(socket, "AF_NETLINK", 0x7FFF)
+    return request.param
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def listener(stack: ExitStack, address: str = "127.0.0.1", backlog: int = 8) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = stack.enter_context(socket.socket(family))
+    try:
+        made.bind((address, 0))
+    except OSError:
+        pytest.skip(f"this machine has no {address}")
+    made.listen(backlog)
+    return made
+
+
+def pair(stack: ExitStack) -> tuple[socket.socket, socket.socket, int]:
+    """A client, the server's end of its connection, and the server's port."""
+    made = listener(stack)
+    port = made.getsockname()[1]
+    client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+    conn, _ = made.accept()
+    return client, stack.enter_context(conn), port
+
+
+def find(port: int) -> list[tcp.TcpSocket]:
+    return [one for one in tcp.listeners() if one.port == port]
+
+
+@pytest.mark.parametrize(
+    ("address", "everyone", "loopback"),
+    [
+        ("0.0.0.0", True, False),
+        ("127.0.0.1", False, True),
+        ("127.3.2.1", False, True),
+        ("::", True, False),
+    ],
+)
+def test_a_listener(way, stack, address, everyone, loopback):
+    made = listener(stack, address)
+    (one,) = find(made.getsockname()[1])
+    assert one.state == tcp.LISTEN
+    assert str(one.address) == address
+    assert (one.serves_everyone, one.is_on_loopback) == (everyone, loopback)
+    assert one.peer_port == 0
+    assert f"socket:[{one.inode}]" == _link(made)
+
+
+def _link(made: socket.socket) -> str:
+    return os.readlink(f"/proc/self/fd/{made.fileno()}")
+
+
+def test_both_ways_agree(stack, monkeypatch):
+    ports = {listener(stack, address).getsockname()[1] for address in ("0.0.0.0", "127.0.0.1")}
+    with suppress(OSError):
+        six = stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
+        ports.add(six.getsockname()[1])
+
+    def ours() -> set[tcp.TcpSocket]:
+        return {one for one in tcp.listeners() if one.port in ports}
+
+    by_netlink = ours()
+    monkeypatch.setattr(socket, "AF_NETLINK", 0x7FFF)
+    assert ours() == by_netlink
+    assert {one.port for one in by_netlink} == ports
+
+
+def test_the_backlog_is_not_unacknowledged(way, stack):
+    made = listener(stack)
+    port = made.getsockname()[1]
+    for _ in range(3):
+        stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+    (one,) = find(port)
+    assert one.unacknowledged == 0
+
+
+def test_a_closed_listener_is_none(way, stack):
+    made = listener(stack)
+    port = made.getsockname()[1]
+    assert find(port)
+    made.close()
+    assert find(port) == []
+
+
+def test_quiet_with_an_idle_connection(way, stack):
+    client, conn, port = pair(stack)
+    assert tcp.is_quiet(port)
+    client.send(b"unread, but there")
+    wait_until(lambda: tcp.is_quiet(port), "the kernel's acknowledgement")
+    assert conn.recv(100) == b"unread, but there"
+
+
+def test_quiet_before_accept(way, stack):
+    made = listener(stack)
+    port = made.getsockname()[1]
+    client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+    client.send(b"first words")
+    wait_until(lambda: tcp.is_quiet(port), "the kernel's acknowledgement")
+
+
+def test_quiet_after_half_close_and_close(way, stack):
+    client, conn, port = pair(stack)
+    client.shutdown(socket.SHUT_WR)
+    assert conn.recv(1) == b""
+    wait_until(lambda: tcp.is_quiet(port), "FIN_WAIT2 and CLOSE_WAIT")
+    conn.close()
+    assert client.recv(1) == b""
+    wait_until(lambda: tcp.is_quiet(port), "TIME_WAIT")
+
+
+def test_quiet_after_a_reset(way, stack):
+    client, conn, port = pair(stack)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    wait_until(lambda: tcp.is_quiet(port), "the reset to arrive")
+    with pytest.raises(ConnectionResetError):
+        conn.recv(1)
+
+
+def test_not_quiet_with_bytes_that_are_not_acknowledged(way, stack):
+    client, conn, port = pair(stack)
+    client.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            client.send(b"x" * 65536)
+    assert not tcp.is_quiet(port)
+    conn.setblocking(False)
+
+    def drained() -> bool:
+        with suppress(BlockingIOError):
+            while conn.recv(1 << 20):
+                pass
+        return tcp.is_quiet(port)
+
+    wait_until(drained, "all of it to be taken")
+
+
+def test_not_quiet_in_the_middle_of_a_handshake(way, stack):
+    made = listener(stack, backlog=0)
+    port = made.getsockname()[1]
+    for _ in range(4):  # more than the queue holds: the last ones get no answer
+        client = stack.enter_context(socket.socket())
+        client.setblocking(False)
+        with suppress(BlockingIOError):
+            client.connect(("127.0.0.1", port))
+    assert not tcp.is_quiet(port)
+
+
+def test_not_quiet_when_one_end_does_not_know_of_the_other_s_end(way, stack):
+    client, conn, port = pair(stack)
+    try:
+        client.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    except OSError:
+        pytest.skip("closing without a word needs CAP_NET_ADMIN")
+    client.close()
+    assert not tcp.is_quiet(port)
+    conn.close()
+
+
+def test_other_ports_don_t_matter(way, stack):
+    made = listener(stack)
+    client, _, busy = pair(stack)
+    client.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            client.send(b"x" * 65536)
+    assert not tcp.is_quiet(busy)
+    assert tcp.is_quiet(made.getsockname()[1])
