@@ -40,9 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nforklab: stopped before the end; no server is left running.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has left, as in `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NO_JUDGEMENT
     except OSError as problem:
         where = f" {problem.filename}" if problem.filename else ""
         print(f"forklab: cannot go on:{where}: {problem.strerror}", file=sys.stderr)

@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 
 from forklab import procfs
 from forklab.clients import Client, Clients, Crowd
+from forklab.errors import GraderError
 from forklab.echoes import compare, difference, expect_echo
 from forklab.evidence import (
     LAST_WORDS,
@@ -88,12 +89,12 @@ def _first_lines(text: str, most: int) -> str:
 
 def refuses_bad_arguments(launch: Launcher) -> None:
     """Whatever is not one port, 1 to 65535, gets words, a non-zero exit and no socket."""
-    port = launch.new_port()
-    good = launch.start(str(port), port=port)
-    if not good.wait_for(lambda: bool(good.listeners()) or good.exit) is True:
+    good = first_meeting(launch)
+    if not good.listeners():
         first_fix(_listening_check(launch))
     good.end()
 
+    port = good.port
     bad = ["0", "abc", "", "-1", f"{port}x", "65536", "70000"]
     wrong = []
     last: Server | None = None
@@ -141,6 +142,42 @@ def _argument_diagnosis(wrong: Sequence[tuple[str, str]]) -> str | None:
     return "accepts-bad-ports"
 
 
+def first_meeting(launch: Launcher) -> Server:
+    """A server that had time to listen, on the port that it was told or on one of its own.
+
+    One of its own is remembered. Raises GraderError if that one is used by a program that is not
+    ours, because then nobody can tell what this one would do.
+    """
+    port = launch.new_port()
+    server = _started(launch, port)
+    listeners = server.listeners()
+    if listeners and port not in [one.port for one in listeners]:
+        launch.habits.fixed_port = server.port = listeners[0].port
+        launch.new_port()  # from here on, no other grader uses it
+    elif not listeners and server.exit is not None:
+        probe = launch.new_probe()
+        launch.start(str(port), port=port, probe=probe).settle()
+        wanted, error = probe.failed_bind
+        if error == errno.EADDRINUSE and wanted != launch.habits.fixed_port:
+            launch.habits.fixed_port = wanted
+            server = _started(launch, launch.new_port(), argument=port)
+            if not server.listeners():
+                raise GraderError(
+                    f"the program insists on port {wanted}, which another program on this machine "
+                    "uses. Stop that one (ss -tlnp shows it) and grade again."
+                )
+    return server
+
+
+def _started(launch: Launcher, port: int, argument: int | None = None) -> Server:
+    server = launch.start(str(argument or port), port=port)
+    server.wait_for(lambda: server.is_listening() or server.exit is not None)
+    # One that daemonises has ended, and its child may be about to listen; another one listens
+    # elsewhere, and is asleep.
+    server.wait_for(lambda: bool(server.listeners()))
+    return server
+
+
 def _listening_check(launch: Launcher) -> str:
     return {"lab1": "1.3", "lab2": "2.3", "lab3": "3.2", "lab4": "4.2"}[launch.submission.lab]
 
@@ -150,25 +187,19 @@ def listens_on_its_port(launch: Launcher) -> None:
 
     What it does instead is remembered, where the rest can be judged all the same.
     """
-    port = launch.new_port()
-    server = launch.start(str(port), port=port)
-    server.wait_for(lambda: server.is_listening() or server.exit is not None)
-    if not server.is_listening():
-        # One that daemonises has ended, and its child may be about to listen.
-        server.wait_for(lambda: bool(server.listeners()))
-    found = next((one for one in server.listeners() if one.port == port), None)
+    server = first_meeting(launch)
+    (port,) = server.arguments
     expected = f"a server that listens on port {port} and stays in the foreground"
-    if found is None and (elsewhere := server.listeners()):
-        launch.habits.fixed_port = elsewhere[0].port
+    found = next(iter(server.listeners()), None)
+    if found is not None:
         expect(
-            False,
+            found.port == int(port),
             expected=expected,
-            seen=f"told to use port {port}, it listens on port {elsewhere[0].port}",
-            evidence=last_words(server),
+            seen=f"told to use port {port}, it listens on port {found.port}",
             diagnosis="ignores-its-port",
             goes_on=True,
         )
-    if found is None:
+    else:
         ended = server.exit
         burning = not ended and not server.is_asleep()
         expect(

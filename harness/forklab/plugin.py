@@ -101,7 +101,7 @@ class Grading:
             found = self.found.get(other.id)
             if found is None or other.lab != check.lab or found.status == PASSED:
                 continue
-            closed = other.gate and found.status == FAILED and other.id not in self._open_gates
+            closed = other.gate and other.id not in self._open_gates
             if closed or other.id == check.needs:
                 return found.needs or other.id
         return None

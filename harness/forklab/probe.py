@@ -20,6 +20,8 @@ class _Page(ctypes.Structure):
         ("accept_errno", ctypes.c_int),
         ("accept_failures", ctypes.c_int),
         ("accepts_failed", ctypes.c_int),
+        ("bind_errno", ctypes.c_int),
+        ("bind_port", ctypes.c_int),
         ("write_limit", ctypes.c_int),
         ("line_buffered", ctypes.c_int),
         ("watch_handler", ctypes.c_int),
@@ -72,6 +74,11 @@ class Probe:
     def accepts_failed(self) -> int:
         """How many did."""
         return self._page.accepts_failed
+
+    @property
+    def failed_bind(self) -> tuple[int, int]:
+        """The port and the errno of the last bind that failed; zeros if none did."""
+        return self._page.bind_port, self._page.bind_errno
 
     def shorten_writes(self, limit: int) -> None:
         """Every write to a socket takes at most that many bytes."""

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 GONE = (FileNotFoundError, ProcessLookupError)  # what reading the /proc of an ended process raises
 
 
+_PF_EXITING = 0x4  # a process's flag, from linux/sched.h
+
+
 def _read(path: str) -> str:
     with open(path, "rb", buffering=0) as file:
         return file.read().decode(errors="replace")
@@ -31,6 +34,7 @@ class Process:
     state: str  # R running or runnable, S asleep, D in I/O, T stopped, Z zombie
     threads: int
     name: str
+    is_ending: bool = False  # it has begun to exit, and has no memory any more
 
     @property
     def is_zombie(self) -> bool:
@@ -47,7 +51,8 @@ def process(pid: int) -> Process | None:
     name_end = text.rindex(")")
     fields = text[name_end + 2 :].split()
     name = text[text.index("(") + 1 : name_end]
-    return Process(pid, int(fields[1]), fields[0], int(fields[17]), name)
+    is_ending = bool(int(fields[6]) & _PF_EXITING)
+    return Process(pid, int(fields[1]), fields[0], int(fields[17]), name, is_ending)
 
 
 class Family:
@@ -120,10 +125,17 @@ def signal_masks(pid: int) -> SignalMasks | None:
 def descriptors(pid: int) -> dict[int, str]:
     """A process's open descriptors and what each stands for ("socket:[4711]"); {} if it is gone."""
     table = {}
-    with suppress(*GONE):
+    try:
         for entry in os.listdir(f"/proc/{pid}/fd"):
             with suppress(*GONE):
                 table[int(entry)] = os.readlink(f"/proc/{pid}/fd/{entry}")
+    except GONE:
+        return {}
+    except PermissionError:  # the /proc of a process that ends belongs to root from then on
+        one = process(pid)
+        if one is None or one.is_ending:
+            return {}
+        raise
     return dict(sorted(table.items()))
 
 

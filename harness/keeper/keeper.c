@@ -343,11 +343,20 @@ int main(int argc, char *argv[])
 	struct sigaction action = { .sa_handler = on_sigchld };
 	sigaction(SIGCHLD, &action, NULL);
 
+	/* exec closes the pipe. Until then nobody may look: it is not the program yet. */
+	int until_exec[2];
+	char nothing;
+	if (pipe2(until_exec, O_CLOEXEC) < 0)
+		give_up("pipe");
 	pid_t program = fork();
 	if (program < 0)
 		give_up("fork");
 	if (program == 0)
 		become(argv + optind, &limits);
+	close(until_exec[1]);
+	while (read(until_exec[0], &nothing, 1) < 0 && errno == EINTR)
+		;
+	close(until_exec[0]);
 	say("started", program);
 
 	struct pollfd grader = { .fd = control, .events = POLLIN };

@@ -7,6 +7,7 @@
  *
  *	fork		fails with fork_errno, fork_failures times
  *	accept		fails with accept_errno, accept_failures times
+ *	bind		is noted when it fails
  *	write, send	on a socket take at most write_limit bytes
  *	stdout		is line-buffered, as on a terminal, if line_buffered is set
  *	SIGCHLD's handler	is watched if watch_handler is set: what it calls, what it does to errno
@@ -15,6 +16,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -33,6 +35,7 @@
 static struct page {
 	int fork_errno, fork_failures, forks_failed;
 	int accept_errno, accept_failures, accepts_failed;
+	int bind_errno, bind_port;
 	int write_limit;
 	int line_buffered;
 	int watch_handler, handler_runs;
@@ -127,6 +130,20 @@ int accept(int fd, struct sockaddr *addr, socklen_t *size)
 int accept4(int fd, struct sockaddr *addr, socklen_t *size, int flags)
 {
 	return accept_fails() ? -1 : REAL(accept4)(fd, addr, size, flags);
+}
+
+int bind(int fd, const struct sockaddr *addr, socklen_t size)
+{
+	int result = REAL(bind)(fd, addr, size);
+	int error = errno;
+
+	if (result < 0 && size >= sizeof(struct sockaddr_in)) {
+		page->bind_errno = error;
+		/* The port stands in the same place for IPv4 and IPv6. */
+		page->bind_port = ntohs(((const struct sockaddr_in *)(const void *)addr)->sin_port);
+		errno = error;
+	}
+	return result;
 }
 
 static size_t cut(int fd, size_t size)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,11 @@ def mark() -> Iterator[str]:
     """A word for the command lines of what a test starts. Nothing with it may be left at the end."""
     word = f"mark-{uuid.uuid4()}"
     yield word
-    assert running(word) == {}
+    left = running(word)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert left == {}
 
 
 Play = Callable[..., Contained]

@@ -13,11 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 from forklab import paths
 from forklab.result import Result
 
 T = TypeVar("T")
 DEADLINE = 30.0  # seconds; only a broken kit lets it pass
+PACKAGES = Path(pytest.__file__).parents[1]  # for a Python outside of .venv
 COMMAND = [sys.executable, "-P", "-m", "forklab"]
 
 
@@ -60,7 +62,7 @@ def environment(kit: Path = paths.KIT, **more: str) -> dict[str, str]:
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LC_ALL": "C.UTF-8",
-        "PYTHONPATH": str(kit / "harness"),
+        "PYTHONPATH": f"{kit / 'harness'}:{PACKAGES}",
         "PYTHONDONTWRITEBYTECODE": "1",
         **more,
     }

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from forklab import contain
@@ -179,8 +180,9 @@ def test_a_stopped_process_is_killed_too(play, mark):
     assert running(mark) == {}
 
 
-def test_a_keeper_that_is_killed_is_the_grader_s_error(play, mark):
-    contained = play("pause")
+def test_a_keeper_that_is_killed_is_the_grader_s_error(play, mark, out):
+    contained = play("say")
+    wait_until(lambda: out.read_text(), "the program to run")
     os.kill(contained.keeper_pid, signal.SIGKILL)
     with pytest.raises(GraderError):
         contained.wait(30)
@@ -270,13 +272,10 @@ def test_limit_of_file_size(play, out):
 
 def test_limit_of_memory(play, out):
     limits = Limits(memory=256 * MEBIBYTE)
-    for size in (64 * MEBIBYTE, 512 * MEBIBYTE):
-        contained = play("allocate", str(size), limits=limits)
-        before = out.stat().st_size
-        wait_until(lambda before=before: out.stat().st_size > before or before > 0, "an answer")
-        contained.end()
-    wait_until(lambda: len(out.read_text().splitlines()) == 2, "both answers")
-    assert out.read_text() == "got it\nrefused\n"
+    play("allocate", str(64 * MEBIBYTE), limits=limits)
+    wait_until(lambda: out.read_text() == "got it\n", "an answer")
+    play("allocate", str(512 * MEBIBYTE), limits=limits)
+    wait_until(lambda: out.read_text() == "got it\nrefused\n", "another answer")
 
 
 def test_limit_of_cpu_time(play):
@@ -314,7 +313,7 @@ def test_as_an_ordinary_user():
         kit = copy_kit(Path(scratch), "conftest.py", "support.py", "actor.c", "test_contain.py")
         for path in [kit, *kit.rglob("*")]:
             os.chown(path, nobody, nobody)
-        run = {
+        run: dict[str, Any] = {
             "user": nobody,
             "group": nobody,
             "extra_groups": [],
@@ -323,16 +322,24 @@ def test_as_an_ordinary_user():
             "capture_output": True,
             "text": True,
         }
-        try:
-            subprocess.run([sys.executable, "-P", "-c", "import pytest, forklab"], check=True, **run)
-        except (OSError, subprocess.CalledProcessError):
+        python = next((one for one in (sys.executable, "/usr/bin/python3") if _works(one, run)), "")
+        if not python:
             pytest.skip("another user can't reach this Python")
-        tests = [sys.executable, "-P", "-m", "pytest", "harness/tests", "-q"]
+        tests = [python, "-P", "-m", "pytest", "harness/tests", "-q"]
         ran = subprocess.run([*tests, "--basetemp", str(kit / "tmp")], **run)
         assert ran.returncode == 0, ran.stdout
         assert "skipped" in ran.stdout
-        record = [*COMMAND, "grade", "lab4", "solutions/lab4-sigaction", "--json", "-"]
+        record = [python, *COMMAND[1:], "grade", "lab4", "solutions/lab4-sigaction", "--json", "-"]
         graded = subprocess.run(record, **run)
         assert graded.returncode == 0, graded.stderr
         assert '"tier": "process"' in graded.stdout
         assert not list((kit / "build" / "runs").iterdir())
+
+
+def _works(python: str, run: dict[str, Any]) -> bool:
+    try:
+        command = [python, "-P", "-c", "import forklab.cli, forklab.render.terminal, pytest"]
+        subprocess.run(command, check=True, **run)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True

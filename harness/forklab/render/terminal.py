@@ -36,6 +36,15 @@ TITLES = {
 }
 
 
+class ReportConsole(Console):
+    """A console that falls silent when its reader has left, as in ``... | head``."""
+
+    def on_broken_pipe(self) -> None:
+        """The grading goes on, and its record is still written."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def make_console(file: IO[str] | None = None) -> Console:
     """A console with colour if NO_COLOR is not set, and CLICOLOR_FORCE is or it is a terminal."""
     file = file or sys.stdout
@@ -45,7 +54,7 @@ def make_console(file: IO[str] | None = None) -> Console:
         colour = True
     else:
         colour = file.isatty() and os.environ.get("TERM") != "dumb"
-    return Console(
+    return ReportConsole(
         file=file,
         force_terminal=colour,
         color_system="standard" if colour else None,
@@ -170,7 +179,7 @@ class Report:
         self._print()
         self._print(Text(f"! {found.id} could not be judged", "bold magenta"))
         self._print(found.seen, indent=2)
-        self._print("This is the grader's fault, not yours: there is no mark.", indent=2)
+        self._print("That is no fault of your program's, and so there is no mark.", indent=2)
 
     def _score(self, result: Result, best: int | None) -> None:
         if result.verdict == GRADER_ERROR:
