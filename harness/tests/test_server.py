@@ -1,0 +1,286 @@
+"""One running server seen from outside; above all, waiting that ends when waiting is in vain."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import time
+from contextlib import suppress
+
+import pytest
+from forklab import procfs
+from forklab.contain import Exit
+from forklab.server import WALL_SECONDS, reserve_port
+
+from tests.support import wait_until
+
+BOUND = WALL_SECONDS / 2  # far from the wait's own last resort, and from a loaded machine's delays
+
+
+@pytest.fixture
+def clock():
+    began = time.monotonic()
+    return lambda: time.monotonic() - began
+
+
+# Waiting
+
+
+def test_true_at_once_and_asked_once(serve):
+    server = serve("pause")
+    asked = []
+    assert server.wait_for(lambda: asked.append(1) or "the value") == "the value"
+    assert asked == [1]
+
+
+def test_true_after_a_while(serve):
+    server = serve("late", "200")
+    assert server.wait_for(lambda: b"late" in server.stdout) is True
+
+
+@pytest.mark.parametrize("role", ["pause", "read", "accept", "stopped", "zombie", "with-daemon"])
+def test_never_is_found_out(serve, clock, role):
+    server = serve(role, "PORT")
+    assert not server.wait_for(lambda: False)
+    assert clock() < BOUND
+    assert server.is_asleep()
+
+
+def test_never_of_a_server_that_is_gone(serve, clock):
+    server = serve("exit", "3")
+    assert not server.wait_for(lambda: False)
+    assert clock() < BOUND
+    assert server.exit == Exit(3, None)
+
+
+def test_one_that_burns_cpu_time_is_bounded(serve, clock):
+    server = serve("burn")
+    assert not server.settle()
+    assert not server.wait_for(lambda: False)
+    assert clock() < BOUND
+    assert server.cpu_seconds() > 1
+    assert server.is_running()
+
+
+@pytest.mark.parametrize("role", ["nap", "poll"])
+def test_one_that_may_wake_by_itself_gets_its_time(serve, clock, role):
+    server = serve(role, "600000")
+    assert server.settle()
+    before = clock()
+    assert not server.wait_for(lambda: False)
+    assert 1 < clock() - before < BOUND
+
+
+def test_a_client_s_data_ends_a_pause(serve):
+    server = serve("pause")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"x")
+        assert server.wait_for(lambda: ours.recv(1), [ours]) == b"x"
+
+
+def test_not_asleep_while_it_runs(serve):
+    server = serve("burn")
+    wait_until(lambda: server.cpu_seconds() > 0, "a start")
+    assert not server.is_asleep()
+    server.kill(signal.SIGSTOP)
+    assert server.settle()
+    assert server.is_asleep()
+
+
+# Freezing and signals
+
+
+def state(pid: int) -> str:
+    return getattr(procfs.process(pid), "state", "")
+
+
+def test_frozen_and_thawed(serve):
+    server = serve("burn")
+    with server.frozen():
+        assert state(server.pid) == "T"
+        used = server.cpu_seconds()
+        assert server.is_asleep()
+        assert server.cpu_seconds() == used
+    wait_until(lambda: server.cpu_seconds() > used, "it to go on")
+
+
+def test_thawed_when_the_check_fails_inside(serve):
+    server = serve("pause")
+    with pytest.raises(ZeroDivisionError), server.frozen():
+        raise ZeroDivisionError
+    wait_until(lambda: state(server.pid) == "S", "it to go on")
+
+
+def test_freezing_a_child_leaves_the_server_alone(serve):
+    server = serve("many", "2")
+    wait_until(lambda: len(server.children()) == 2, "children")
+    first, second = server.children()
+    with server.frozen(first.pid):
+        assert state(first.pid) == "T"
+        assert state(server.pid) != "T"
+        assert state(second.pid) != "T"
+
+
+def test_freezing_one_that_is_gone(serve):
+    server = serve("exit", "0")
+    server.wait_for(lambda: server.exit)
+    with server.frozen():
+        assert not server.is_running()
+
+
+def test_a_signal_to_one_that_is_gone(serve):
+    server = serve("exit", "0")
+    server.wait_for(lambda: server.exit)
+    server.kill(signal.SIGTERM)
+    assert server.exit == Exit(0, None)
+
+
+def test_a_signal_ends_it(serve):
+    server = serve("pause")
+    server.kill(signal.SIGTERM)
+    assert server.wait_for(lambda: server.exit) == Exit(None, signal.SIGTERM)
+    assert not server.is_running()
+
+
+# Words
+
+
+def test_log_files(serve):
+    server = serve("say")
+    server.settle()
+    assert (server.stdout, server.stderr) == (b"out\n", b"err\n")
+
+
+def test_silence(serve):
+    server = serve("exit", "0")
+    server.wait_for(lambda: server.exit)
+    assert (server.stdout, server.stderr) == (b"", b"")
+
+
+# Family
+
+
+def test_family_children_and_the_living(serve):
+    server = serve("many", "3")
+    wait_until(lambda: len(server.children()) == 3, "children")
+    victim = server.children()[0]
+    server.kill(signal.SIGKILL, victim.pid)
+    server.wait_for(lambda: server.zombies())
+    assert [one.pid for one in server.zombies()] == [victim.pid]
+    assert len(server.children()) == 3
+    assert len(server.living()) == 2
+    assert len(server.family()) == 4
+
+
+def test_a_daemon_is_family_but_no_child(serve):
+    server = serve("with-daemon")
+    wait_until(lambda: any(one.parent != server.pid for one in server.living()), "a daemon")
+    server.settle()
+    assert len(server.living()) == 1
+    assert server.living()[0] not in server.children()
+
+
+def test_all_gone_at_the_end(serve):
+    server = serve("many", "3")
+    wait_until(lambda: len(server.family()) == 4, "children")
+    server.end()
+    assert server.family() == []
+
+
+# Sockets and descriptors
+
+
+@pytest.mark.parametrize(("role", "everyone"), [("listen", True), ("listen-loopback", False)])
+def test_listener(serve, role, everyone):
+    server = serve(role, "PORT")
+    assert server.wait_for(server.is_listening)
+    (one,) = server.listeners()
+    assert (one.port, one.serves_everyone, one.pids) == (server.port, everyone, (server.pid,))
+    assert one.inode in procfs.socket_inodes(server.pid)
+
+
+def test_listener_of_a_child(serve):
+    server = serve("listen-child", "PORT")
+    server.wait_for(lambda: server.is_listening() and server.children())
+    server.settle()
+    (one,) = server.listeners()
+    assert one.pids == (server.children()[0].pid,)
+
+
+def test_another_s_listener_is_not_its_own(serve):
+    server, other = serve("pause"), serve("listen", "PORT")
+    other.wait_for(other.is_listening)
+    assert server.listeners() == []
+
+
+def test_signal_masks(serve):
+    server = serve("ignore")
+    masks = server.wait_for(lambda: server.signal_masks().ignored and server.signal_masks())
+    assert masks.has(masks.ignored, signal.SIGCHLD)
+    server.end()
+    assert server.signal_masks() == procfs.SignalMasks(0, 0, 0)
+
+
+def test_without_descriptors(serve):
+    server = serve("opener")
+    assert server.wait_for(lambda: b"ready" in server.stdout)
+
+    def try_to_open() -> bytes:
+        before = len(server.stdout)
+        server.kill(signal.SIGUSR1)
+        server.wait_for(lambda: len(server.stdout) > before)
+        return server.stdout[before:]
+
+    usual = procfs.descriptor_limit(server.pid)
+    assert try_to_open() == b"opened\n"
+    with server.without_descriptors():
+        assert try_to_open() == b"EMFILE\n"
+    assert try_to_open() == b"opened\n"
+    assert procfs.descriptor_limit(server.pid) == usual
+
+
+def test_without_descriptors_a_server_may_end(serve):
+    server = serve("opener")
+    server.wait_for(lambda: b"ready" in server.stdout)
+    with server.without_descriptors():
+        server.kill(signal.SIGKILL)
+        server.wait_for(lambda: server.exit)
+    assert server.exit == Exit(None, signal.SIGKILL)
+
+
+# Ports
+
+
+def test_ports_are_reserved_and_given_back():
+    first, second = reserve_port(), reserve_port()
+    with first as one, second as two:
+        assert one != two
+        assert {one, two} <= set(range(1024, 32768))
+        with socket.socket() as probe:  # free, but for other graders
+            probe.bind(("", one))
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with lock, pytest.raises(OSError, match="in use"):
+            lock.bind(f"\0forklab-port-{one}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
+        lock.bind(f"\0forklab-port-{one}")
+
+
+def test_a_taken_port_is_not_reserved(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("random.sample", lambda *_: [port, port + 1])
+        with suppress(Exception), reserve_port() as got:
+            assert got != port
+
+
+def test_many_servers_don_t_leave_descriptors_behind(serve):
+    serve("exit", "0").end()
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        serve("pause").end()
+    assert len(set(os.listdir("/proc/self/fd")) - before) <= 5  # the ports' locks are still held
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 100
