@@ -32,6 +32,7 @@ class Habits:
 
     fixed_port: int | None = None  # it listens there whatever its argument says
     greeting: bytes = b""  # it says this to every client first
+    restless: bool = False  # it never sleeps
 
 
 class Launcher:
@@ -75,6 +76,7 @@ class Launcher:
             env={**(SANITIZER_OPTIONS if sanitized else {}), **(probe.env if probe else {})},
             limits=SANITIZED_LIMITS if sanitized else None,
         )
+        server.restless = self.habits.restless
         self.servers.append(server)
         return self._stack.enter_context(server)
 

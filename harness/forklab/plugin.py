@@ -254,7 +254,9 @@ def launch(
     """Starts servers: ``launch.listening()``, ``launch.start(*arguments, port=...)``."""
     folder = submission.folder / request.node.name
     with ExitStack() as stack:
-        yield Launcher(submission, habits, folder, stack)
+        launcher = Launcher(submission, habits, folder, stack)
+        yield launcher
+    habits.restless |= any(one.restless for one in launcher.servers)
 
 
 @pytest.fixture

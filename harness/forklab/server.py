@@ -29,6 +29,7 @@ T = TypeVar("T")
 # A wait ends when nothing more can happen. These bound it where that can't be seen.
 TIMER_SECONDS = 1.5  # asleep, but in a call with a time-out: it may wake by itself
 CPU_SECONDS = 1.0  # of CPU time burnt without getting there
+RESTLESS_SECONDS = 0.05  # of CPU time, for a program that was seen never to sleep
 WALL_SECONDS = 60.0  # whatever happens
 SURE_SECONDS = 0.02  # how long "nothing will happen" has to hold
 
@@ -98,6 +99,7 @@ class Server:
                 owns=folder / "home",
             )
         self.pid = self._contained.pid
+        self.restless = False  # it was waited for to sleep, and didn't
         self._family = procfs.Family(self._contained.keeper_pid)
 
     def __enter__(self) -> Server:
@@ -228,7 +230,10 @@ class Server:
     # Waiting
 
     def wait_for(
-        self, condition: Callable[[], T], readable: Sequence[socket.socket] = ()
+        self,
+        condition: Callable[[], T],
+        readable: Sequence[socket.socket] = (),
+        cpu: float | None = None,
     ) -> T:
         """Waits until ``condition()`` is true and returns its value; false if it will never be.
 
@@ -237,7 +242,7 @@ class Server:
         time-out gets 1.5 s to wake; one that burns 1 s of CPU time meanwhile, or is gone, has
         failed. So a wrong program is found out in milliseconds, and a right one has all the time
         that a loaded machine may take (60 s). ``readable`` are sockets of ours: their data ends a
-        pause early.
+        pause early. ``cpu``: another limit for the CPU time, in seconds.
         """
         began = time.monotonic()
         asleep_since: float | None = None
@@ -250,7 +255,7 @@ class Server:
             now = time.monotonic()
             if rest is None:
                 asleep_since = None
-                if self.cpu_seconds() - cpu_at_start > CPU_SECONDS:
+                if self.cpu_seconds() - cpu_at_start > (cpu or CPU_SECONDS):
                     return condition()
             else:
                 asleep_since = asleep_since or now
@@ -266,8 +271,13 @@ class Server:
                 time.sleep(pause)
 
     def settle(self) -> bool:
-        """Waits until the family is asleep. False if it burns CPU time instead."""
-        return self.wait_for(self.is_asleep)
+        """Waits until the family is asleep. False if it burns CPU time instead.
+
+        Of a program that is known to be restless, not much is waited for.
+        """
+        at_rest = self.wait_for(self.is_asleep, cpu=RESTLESS_SECONDS if self.restless else None)
+        self.restless = not at_rest
+        return at_rest
 
     def is_asleep(self) -> bool:
         """Whether, at one instant, every thread was asleep and no packet was under way."""

@@ -1,0 +1,189 @@
+"""The rubric itself: points, numbers, hints, diagnoses, and the handouts that tell of them."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from forklab import paths, rubric
+from forklab.errors import UsageError
+from forklab.result import Evidence
+from forklab.rubric import CheckFailed, CheckSkipped, check, expect, first_fix
+
+LABS = list(paths.LAB_FOLDERS)
+CHECKS = {one.id: one for lab in LABS for one in rubric.of_lab(lab)}
+SOURCES = [
+    path
+    for path in [*(paths.HARNESS / "forklab").rglob("*.py"), *paths.CHECKS.glob("*.py")]
+    if path.name != "gallery.py"
+]
+
+# What tells a question from an answer in C: a statement, a block, an assignment, a call.
+CODE = re.compile(r"[;{}=]|->|\w\([^)]*[,*&\"][^)]*\)")
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_points_are_a_hundred(lab):
+    assert sum(one.points for one in rubric.of_lab(lab)) == 100
+    assert all(one.points > 0 for one in rubric.of_lab(lab))
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_numbers_are_in_order(lab):
+    checks = rubric.of_lab(lab)
+    number = lab.removeprefix("lab")
+    assert [one.id for one in checks] == [f"{number}.{i}" for i in range(1, len(checks) + 1)]
+    assert {one.lab for one in checks} == {lab}
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_needs_name_an_earlier_check(lab):
+    before: set[str] = set()
+    for one in rubric.of_lab(lab):
+        assert one.needs is None or one.needs in before
+        before.add(one.id)
+
+
+@pytest.mark.parametrize("one", CHECKS.values(), ids=CHECKS)
+def test_hints(one):
+    assert len(one.hints) == 3
+    assert len(set(one.hints)) == 3
+    assert all(hint.strip() == hint and len(hint) > 20 for hint in one.hints)
+    assert not CODE.search(one.hints[0])
+    assert "?" in one.hints[0]
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_each_check_says_what_it_does(lab):
+    path = paths.CHECKS / f"test_{lab}.py"
+    tests = [
+        one
+        for one in ast.parse(path.read_text()).body
+        if isinstance(one, ast.FunctionDef) and one.name.startswith("test_")
+    ]
+    assert len(tests) == len(rubric.of_lab(lab))
+    for test in tests:
+        assert ast.get_docstring(test), test.name
+        assert test.decorator_list, test.name
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_the_handout_tells_the_same(lab):
+    text = paths.handout_of(lab).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d\.\d+) \| (.+?) \| (\d+) \| (.*?) ?\|$", text, re.M)
+    checks = rubric.of_lab(lab)
+    assert [row[:3] for row in rows] == [(one.id, one.name, str(one.points)) for one in checks]
+    assert [row[3].startswith("gate") for row in rows] == [one.gate for one in checks]
+
+
+def test_reading_matter_is_there():
+    for one in CHECKS.values():
+        if one.read and "/" in one.read:
+            assert (paths.KIT / one.read.partition("#")[0]).exists(), one.id
+
+
+def test_find():
+    assert rubric.find("4.7").lab == "lab4"
+    for wrong in ("4.99", "9.1", "", "x", "4"):
+        with pytest.raises(UsageError, match=r"4\.15|there are"):
+            rubric.find(wrong)
+
+
+def test_a_check_needs_three_hints():
+    with pytest.raises(ValueError, match="unpack"):
+        check("9.1", "name", points=1, hints=["one", "two"])
+
+
+# The catalogue of diagnoses
+
+
+def kebabs(path: Path) -> set[str]:
+    """The strings of a source that look like codes of diagnoses."""
+    return {
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"[a-z]+(-[a-z]+)*", node.value)
+    }
+
+
+def test_every_diagnosis_is_used():
+    used = set().union(*(kebabs(path) for path in SOURCES))
+    assert set(rubric.diagnoses()) <= used
+
+
+def test_every_diagnosis_used_is_there():
+    """A code with a hyphen in a judgement, or any string that is given as a diagnosis."""
+    used: set[str] = set()
+    for path in SOURCES:
+        if path.parent == paths.CHECKS or path.name in ("lessons.py", "echoes.py"):
+            used |= {word for word in kebabs(path) if "-" in word}
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "diagnosis":
+                values = [node.value]
+                if isinstance(node.value, ast.IfExp):
+                    values = [node.value.body, node.value.orelse]
+                used |= {one.value for one in values if isinstance(one, ast.Constant) and one.value}
+    assert len(used) > 20
+    assert used <= set(rubric.diagnoses())
+
+
+def test_every_diagnosis_has_words():
+    for code, one in rubric.diagnoses().items():
+        assert one.code == code
+        assert 5 < len(one.title) < 75
+        assert not one.title.endswith(".")
+        assert one.explanation.endswith((".", ".)", '."', '".', "?"))
+        assert 1 <= len(re.findall(r"[.?!](?=\s|$)", one.explanation)) <= 5
+        assert "\n" not in one.explanation.strip()
+
+
+# How a check ends
+
+
+def test_expect_passes():
+    expect(1, expected="e", seen="s", diagnosis="no such code: never looked at")
+
+
+def test_expect_fails():
+    with pytest.raises(CheckFailed) as failed:
+        expect(
+            [],
+            expected="e",
+            seen=lambda: "s",
+            evidence=lambda: [Evidence("a", "b")],
+            diagnosis="never-reaps",
+        )
+    problem = failed.value
+    assert (problem.expected, problem.seen, problem.diagnosis) == ("e", "s", "never-reaps")
+    assert problem.evidence == [Evidence("a", "b")]
+
+
+def test_expect_looks_at_nothing_that_it_does_not_need():
+    def never() -> str:
+        raise AssertionError
+
+    expect(True, expected="e", seen=never)
+
+
+def test_expect_takes_one_piece_of_evidence():
+    with pytest.raises(CheckFailed) as failed:
+        expect(False, expected="e", seen="s", evidence=Evidence("a", "b"))
+    assert failed.value.evidence == [Evidence("a", "b")]
+
+
+def test_a_diagnosis_must_be_in_the_catalogue():
+    with pytest.raises(KeyError):
+        expect(False, expected="e", seen="s", diagnosis="no-such-bug")
+
+
+def test_first_fix():
+    with pytest.raises(CheckSkipped) as skipped:
+        first_fix("3.2")
+    assert skipped.value.needs == "3.2"
+
+
