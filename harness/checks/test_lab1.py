@@ -1,5 +1,7 @@
 """Lab 1: an echo server that serves one client at a time."""
 
+from functools import partial
+
 from forklab import lessons
 from forklab.clients import Clients
 from forklab.echoes import expect_echo
@@ -112,7 +114,7 @@ def test_echoes_one_client(launch: Launcher, server: Server) -> None:
     ],
 )
 def test_echoes_every_byte(clients: Clients) -> None:
-    """Sent text with a NUL in it, all 256 byte values, a run of NULs, and 100 KB of random bytes."""
+    """Sent text with a NUL in it, all 256 byte values, a run of NULs, 100 KB of random bytes."""
     lessons.echoes_every_byte(clients)
 
 
@@ -156,7 +158,7 @@ def test_serves_clients_in_turn(clients: Clients) -> None:
             got == b"message %d\n" % number,
             expected="an echo for each of twenty clients, one after the other",
             seen=f"client number {number} got {'another answer' if got else 'no answer'}",
-            evidence=lambda client=client: transcript(client),
+            evidence=partial(transcript, client),
             diagnosis="stops-after-n-clients",
         )
         client.close()

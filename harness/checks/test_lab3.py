@@ -163,7 +163,7 @@ def test_exit_ends_the_session(server: Server, clients: Clients) -> None:
         "TCP is a stream of bytes. What the client sent in one piece can come in two, and two "
         "pieces can come in one. Only the newlines say where lines begin and end.",
         "Collect bytes up to the newline (read_line does), and compare the whole line: its length "
-        "and its bytes. strncmp(line, \"exit\", 4) also matches exits.",
+        'and its bytes. strncmp(line, "exit", 4) also matches exits.',
     ],
 )
 def test_exit_is_a_line(server: Server, clients: Clients) -> None:

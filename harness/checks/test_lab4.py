@@ -60,8 +60,8 @@ def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
     ],
 )
 def test_echoes_lines_and_obeys_exit(launch: Launcher, server: Server, clients: Clients) -> None:
-    """Sent lines short, long, with NULs, with \\r\\n, unfinished; then exit in one piece and in two,
-    alone and between other lines, and words that only look like it."""
+    """Sent lines short, long, with NULs, with \\r\\n, unfinished; then exit in one piece and in
+    two, alone and between other lines, and words that only look like it."""
     lessons.echoes_on_and_on_in_lines(launch, server)
     with lessons.gate_stays_open():
         lessons.obeys_exit(server, clients)
@@ -155,7 +155,8 @@ def test_reaps_a_lone_child_at_once(server: Server, clients: Clients) -> None:
 )
 def test_reaps_every_child_of_a_burst(server: Server, clients: Clients) -> None:
     """Eight clients connected. The server was frozen (SIGSTOP), all eight left, their children
-    ended; so all eight exits met one pending SIGCHLD. Then it was thawed and the zombies counted."""
+    ended; so all eight exits met one pending SIGCHLD. Then it was thawed and the zombies
+    counted."""
     lessons.must_reap_itself(server)
     crowd = clients.crowd(8)
     for number, client in enumerate(crowd):
@@ -224,9 +225,7 @@ def test_accept_survives_sigchld(launch: Launcher, server: Server, clients: Clie
         server.wait_for(lambda: server.sleeps(server.pid))
         server.kill(signal.SIGCHLD)
     server.settle()
-    lessons.expect_goes_on(
-        server, "after SIGCHLD has interrupted accept (EINTR)", "dies-on-eintr"
-    )
+    lessons.expect_goes_on(server, "after SIGCHLD has interrupted accept (EINTR)", "dies-on-eintr")
     lessons.expect_service(server, clients.connect(), "after fifty SIGCHLDs", "dies-on-eintr")
     lessons.survives_failed_accept(launch, errno.EINTR, "dies-on-eintr")
 

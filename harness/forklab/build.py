@@ -1,4 +1,4 @@
-"""Compiling a submission, twice: plain, and with the sanitizers. Knows nothing of servers or points.
+"""Compiling a submission, twice: plain, and with the sanitizers. Knows nothing of servers.
 
 Compiling is running foreign input too (``#include "/etc/shadow"``, macro bombs), so the compiler is
 contained like the program itself, and its output is cut.

@@ -1,7 +1,7 @@
 """The command line: ``forklab grade lab3 PATH --json FILE`` and its friends.
 
-Exit statuses: 0 all passed, 1 some check failed, 2 usage, 3 does not build, 4 the grader itself could
-not judge, 130 interrupted.
+Exit statuses: 0 all passed, 1 some check failed, 2 usage, 3 does not build, 4 the grader itself
+could not judge, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ def _shown(path: Path) -> str:
 
 
 def _run_checks(options: argparse.Namespace, submission: Submission, own: bool) -> Result:
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # what else is installed is no matter of ours
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
+        "1"  # what else is installed is no matter of ours
+    )
     os.environ.pop("PYTEST_ADDOPTS", None)
     import pytest
 

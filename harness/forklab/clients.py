@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from forklab import tcp
@@ -28,9 +29,7 @@ class Patience(Protocol):
 
     port: int
 
-    def wait_for(
-        self, condition: Callable[[], T], readable: Sequence[socket.socket] = ()
-    ) -> T: ...
+    def wait_for(self, condition: Callable[[], T], readable: Sequence[socket.socket] = ()) -> T: ...
 
 
 @dataclass
@@ -214,7 +213,7 @@ class Client:
                 continue
             if meanwhile:
                 meanwhile()
-            if not self.pump() and not sent and not self._wait_for(lambda: self._can_go_on(rest)):
+            if not self.pump() and not sent and not self._wait_for(partial(self._can_go_on, rest)):
                 return
             if len(self.received) >= wanted and not rest:
                 return

@@ -55,8 +55,10 @@ def stops_at_nul(sent: bytes, got: bytes) -> bool:
         and (
             got == without
             or got.rstrip(b"\n") == before_first.rstrip(b"\n")
-            or bool(re.fullmatch(b".*?".join(pieces[:2]) + b".*", got, re.DOTALL))
-            and b"\0" not in got
+            or (
+                bool(re.fullmatch(b".*?".join(pieces[:2]) + b".*", got, re.DOTALL))
+                and b"\0" not in got
+            )
         )
     )
 
@@ -100,8 +102,9 @@ def compare(
     if client.ended and not got:
         what += f", and the connection is over ({client.ended})"
     raise CheckFailed(
-        f"{visible(sent, 40)} back, byte for byte" if len(sent) <= 40 else
-        f"the same {len(sent)} bytes back",
+        f"{visible(sent, 40)} back, byte for byte"
+        if len(sent) <= 40
+        else f"the same {len(sent)} bytes back",
         what,
         evidence,
         diagnosis,

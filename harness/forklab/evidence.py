@@ -135,9 +135,10 @@ def signal_table(masks: procfs.SignalMasks) -> Evidence:
             ("SigCgt", masks.caught),
         )
     ]
-    return Evidence("signals of the server (SIGCHLD is bit 16, 0x10000)", "\n".join(
-        "  ".join(row) for row in rows
-    ))
+    return Evidence(
+        "signals of the server (SIGCHLD is bit 16, 0x10000)",
+        "\n".join("  ".join(row) for row in rows),
+    )
 
 
 LAST_WORDS = "last on the server's "  # how the titles of last_words begin

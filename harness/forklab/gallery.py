@@ -69,7 +69,6 @@ def _mutant(lab: str, name: str, entry: Mapping[str, object], reference: str) ->
             raise ValueError(f"{lab} {name}: {change['find']!r} occurs {count} times, not once")
         source = source.replace(change["find"], change["replace"])
     fails, skips = entry.get("fails", {}), entry.get("skips", [])
-    assert isinstance(fails, dict) and isinstance(skips, list)
+    assert isinstance(fails, dict)
+    assert isinstance(skips, list)
     return Mutant(lab, name, str(entry["why"]), source, fails, frozenset(skips))
-
-

@@ -12,11 +12,12 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 from forklab import procfs
 from forklab.clients import Client, Clients, Crowd
-from forklab.errors import GraderError
 from forklab.echoes import compare, difference, expect_echo
+from forklab.errors import GraderError
 from forklab.evidence import (
     LAST_WORDS,
     descriptor_table,
@@ -100,9 +101,8 @@ def refuses_bad_arguments(launch: Launcher) -> None:
     last: Server | None = None
     for arguments in [[], [str(port), "extra"], *([one] for one in bad)]:
         server = launch.start(*arguments, port=port)
-        server.wait_for(lambda server=server: server.exit or bool(server.listeners()))
-        shown = " ".join(repr(one) if not one else one for one in arguments) or "(no argument)"
         if problem := _not_refused(server):
+            shown = " ".join(one or '""' for one in arguments) or "(no argument)"
             wrong.append((shown, problem))
             last = server
         server.end()
@@ -112,13 +112,14 @@ def refuses_bad_arguments(launch: Launcher) -> None:
         seen=lambda: "; ".join(f"{shown}: {problem}" for shown, problem in wrong),
         evidence=lambda: [
             Evidence("what got through", table(("ARGUMENTS", "WHAT HAPPENED"), wrong)),
-            *last_words(last),  # type: ignore[arg-type]
+            *(last_words(last) if last else []),
         ],
         diagnosis=_argument_diagnosis(wrong),
     )
 
 
 def _not_refused(server: Server) -> str:
+    server.wait_for(lambda: server.exit is not None or bool(server.listeners()))
     listeners = server.listeners()
     if listeners:
         return f"it listens on port {listeners[0].port}"
@@ -396,7 +397,7 @@ def serves_at_once(clients: Clients, others: int = 8) -> Crowd:
             got or number < others,
             expected=f"an answer for each of {others} clients while a ninth is silent",
             seen=f"the client that came last hears nothing while {others} others are connected",
-            evidence=lambda client=client: transcript(silent, client),
+            evidence=partial(transcript, silent, client),
             diagnosis="one-at-a-time",
         )
         compare(client, b"message %d\n" % number, got, "one-at-a-time" if not got else None)
@@ -471,7 +472,7 @@ def stays_one_process(server: Server, clients: Clients) -> None:
 
 
 def parent_lets_go(server: Server, clients: Clients) -> None:
-    """The parent's descriptors are the same before, with and after eight clients; half-close ends."""
+    """The parent has the same descriptors before, with and after eight clients; half-close ends."""
     server.wait_for(lambda: not server.living())
     first = clients.connect()
     first.ask(HELLO)
@@ -640,9 +641,7 @@ def survives_vanishing_clients(server: Server, clients: Clients, others: bool = 
         leaving.send(data)
         leaving.close()
     at_rest = server.settle()
-    expect_alive(
-        server, "when a client leaves without reading its answers", transcript(leaving)
-    )
+    expect_alive(server, "when a client leaves without reading its answers", transcript(leaving))
     expect(
         at_rest,
         expected="a server that sleeps when nobody says anything",
@@ -651,12 +650,8 @@ def survives_vanishing_clients(server: Server, clients: Clients, others: bool = 
         diagnosis="spins-at-eof",
     )
     if stays:
-        expect_service(
-            server, stays, "for the client that stayed", "ends-with-its-client"
-        )
-    expect_service(
-        server, clients.connect(), "for the next client", "ends-with-its-client"
-    )
+        expect_service(server, stays, "for the client that stayed", "ends-with-its-client")
+    expect_service(server, clients.connect(), "for the next client", "ends-with-its-client")
 
 
 def newest_child(server: Server) -> Callable[[], int | None]:
@@ -734,24 +729,30 @@ def says_each_thing_once(launch: Launcher) -> None:
         if line_buffered:
             probe.buffer_lines()
         server = launch.listening(probe=probe)
-        with Clients(server, launch.habits.greeting) as clients:
-            for _ in range(5):
-                client = clients.connect()
-                client.ask(HELLO)
-                client.close()
-                server.wait_for(lambda server=server: not server.living())
-        shown.append(server.stdout.decode(errors="replace").splitlines())
+        shown.append(_log_of_five_clients(launch, server))
         server.end()
     once, copied = (Counter(_without_numbers(line) for line in lines) for lines in shown)
     repeated = copied - once
     expect(
         not repeated,
         expected="each line once, also when stdout is a file",
-        seen=lambda: f'"{plain(next(iter(repeated)))}" {copied[next(iter(repeated))]} times '
-        f"instead of {once[next(iter(repeated))]}",
+        seen=lambda: (
+            f'"{plain(next(iter(repeated)))}" {copied[next(iter(repeated))]} times '
+            f"instead of {once[next(iter(repeated))]}"
+        ),
         evidence=lambda: [Evidence("stdout, in a file", plain("\n".join(shown[1][:16])))],
         diagnosis="copies-stdio-buffer",
     )
+
+
+def _log_of_five_clients(launch: Launcher, server: Server) -> list[str]:
+    with Clients(server, launch.habits.greeting) as clients:
+        for _ in range(5):
+            client = clients.connect()
+            client.ask(HELLO)
+            client.close()
+            server.wait_for(lambda: not server.living())
+    return server.stdout.decode(errors="replace").splitlines()
 
 
 def _without_numbers(line: str) -> str:
@@ -912,7 +913,7 @@ def tells_how_children_ended(launch: Launcher) -> None:
                 client.close()
             elif child is not None:
                 server.kill(how, child)
-            server.wait_for(lambda child=child: procfs.process(child or 0) is None)
+            server.wait_for(partial(_is_gone, child))
             server.settle()
             lines = [
                 line
@@ -920,7 +921,9 @@ def tells_how_children_ended(launch: Launcher) -> None:
                 if re.search(rf"(?<!\d){child}(?!\d)", line)
             ]
             name = "" if how is None else how.name
-            wanted = rf"({word}).*(?<!\d){number}(?!\d)|{name or '(?!)'}|(?<!\d){number}(?!\d).*({word})"
+            wanted = (
+                rf"({word}).*(?<!\d){number}(?!\d)|{name or '(?!)'}|(?<!\d){number}(?!\d).*({word})"
+            )
             text = [line.replace(str(child), "") for line in lines]
             shown = f"exited with status {number}" if how is None else f"killed by signal {number}"
             expect(
@@ -932,6 +935,10 @@ def tells_how_children_ended(launch: Launcher) -> None:
                 evidence=lambda: last_words(server) or [Evidence("what it said", "nothing")],
                 diagnosis="does-not-tell",
             )
+
+
+def _is_gone(pid: int | None) -> bool:
+    return pid is None or procfs.process(pid) is None
 
 
 def handler_is_safe(launch: Launcher) -> None:
@@ -1045,7 +1052,7 @@ def exit_ends_the_session(server: Server, clients: Clients) -> None:
             ended or not child_ended,
             expected=f"the end of the stream after {visible(command)}",
             seen="the child has ended, but somebody else still holds the connection open",
-            evidence=lambda client=client: [*transcript(client), process_table(server)],
+            evidence=lambda: [process_table(server)],
             diagnosis="no-end-of-stream",
         )
         expect(
@@ -1054,18 +1061,18 @@ def exit_ends_the_session(server: Server, clients: Clients) -> None:
             seen=f"the session goes on; {visible(echoed)} came back"
             if echoed
             else "the session goes on, and nothing came back",
-            evidence=lambda client=client: transcript(client),
+            evidence=partial(transcript, client),
             diagnosis=None if ended else _why_exit_is_not_seen(server, clients, command),
         )
         expect(
             not echoed,
             expected=f"nothing after {visible(command)}",
             seen=f"{visible(echoed)} came back before the end",
-            evidence=lambda client=client: transcript(client),
+            evidence=partial(transcript, client),
             diagnosis="echoes-the-command",
         )
         expect(
-            server.wait_for(lambda children=children: len(server.living()) < children),
+            server.wait_for(partial(_fewer_living, server, children)),
             expected="the session's child ends with it",
             seen="the child still runs",
             evidence=lambda: [process_table(server)],
@@ -1073,6 +1080,10 @@ def exit_ends_the_session(server: Server, clients: Clients) -> None:
         )
         expect_alive(server, f"after {visible(command)} from one client")
     expect_service(server, other, "for the client that stayed", "exit-ends-too-much")
+
+
+def _fewer_living(server: Server, children: int) -> bool:
+    return len(server.living()) < children
 
 
 def obeys_exit(server: Server, clients: Clients) -> None:

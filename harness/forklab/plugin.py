@@ -1,7 +1,7 @@
 """The pytest side: options, fixtures, gates, and collecting what the checks found.
 
-``pytest harness/checks/test_lab3.py --submission PATH`` works by itself; ``forklab grade`` starts the
-same run and shows it in its own way.
+``pytest harness/checks/test_lab3.py --submission PATH`` works by itself; ``forklab grade`` starts
+the same run and shows it in its own way.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Grading:
             PASSED,
             check.points,
             check.points,
-            did=" ".join((getattr(item, "obj").__doc__ or "").split()),
+            did=_docstring(item),
             read=check.read or str(paths.handout_of(check.lab).relative_to(paths.KIT)),
             evidence=item.stash.get(SHOWN, []),
         )
@@ -207,6 +207,11 @@ def check_of(item: pytest.Item) -> Check | None:
     """The line of the rubric that a test is, or None for an ordinary test."""
     marker = item.get_closest_marker("check")
     return marker.args[0] if marker else None
+
+
+def _docstring(item: pytest.Item) -> str:
+    assert isinstance(item, pytest.Function)
+    return " ".join((item.obj.__doc__ or "").split())
 
 
 def _in_words(found: CheckResult) -> str:
@@ -275,5 +280,5 @@ def clients(server: Server, habits: Habits) -> Iterator[Clients]:
 @pytest.fixture
 def show(request: pytest.FixtureRequest) -> Callable[[Evidence], None]:
     """``show(evidence)`` puts something into the report although the check passes."""
-    shown = request.node.stash.setdefault(SHOWN, [])
+    shown: list[Evidence] = request.node.stash.setdefault(SHOWN, [])
     return shown.append

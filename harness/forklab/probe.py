@@ -63,7 +63,7 @@ class Probe:
     @property
     def forks_failed(self) -> int:
         """How many did."""
-        return self._page.forks_failed
+        return int(self._page.forks_failed)
 
     def fail_accept(self, error: int, times: int = 1) -> None:
         """The next call of accept fails with that errno; one that waits already does not."""
@@ -73,7 +73,7 @@ class Probe:
     @property
     def accepts_failed(self) -> int:
         """How many did."""
-        return self._page.accepts_failed
+        return int(self._page.accepts_failed)
 
     @property
     def failed_bind(self) -> tuple[int, int]:
@@ -95,7 +95,7 @@ class Probe:
     @property
     def handler_runs(self) -> int:
         """How often the handler ran to its end."""
-        return self._page.handler_runs
+        return int(self._page.handler_runs)
 
     @property
     def errno_seen(self) -> int | None:

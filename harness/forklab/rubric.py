@@ -37,7 +37,7 @@ class Check:
 
     @property
     def lab(self) -> str:
-        """"lab4" for "4.7"."""
+        """ "lab4" for "4.7"."""
         return f"lab{self.id.partition('.')[0]}"
 
 
@@ -59,7 +59,8 @@ def check(
     one = Check(id, name, points, (first, second, third), needs, gate, read)
 
     def mark(function: Function) -> Function:
-        return pytest.mark.check(one)(function)
+        marked: Function = pytest.mark.check(one)(function)
+        return marked
 
     return mark
 
@@ -68,7 +69,8 @@ def of_lab(lab: str) -> list[Check]:
     """The rubric of a lab, in order: read from its file in harness/checks."""
     path = paths.CHECKS / f"test_{lab}.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     marks = [

@@ -66,9 +66,7 @@ def is_quiet(port: int) -> bool:
     found = [s for s in _sockets([LISTEN, *_HANDSHAKES, *_CONNECTED])]
     queue_is_full = any(s.state == LISTEN and s.port == port and s.room <= 0 for s in found)
     ends = [
-        s
-        for s in found
-        if s.state != LISTEN and port in (s.port, s.peer_port) and s.is_on_loopback
+        s for s in found if s.state != LISTEN and port in (s.port, s.peer_port) and s.is_on_loopback
     ]
     peers = {(s.peer_port, s.port): s for s in ends}
     return not any(

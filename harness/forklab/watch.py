@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 from forklab.build import find_source
-from forklab.errors import UsageError
 from forklab.render.terminal import make_console
 from forklab.result import FAILED, PASSED, SKIPPED, CheckResult, Result
 

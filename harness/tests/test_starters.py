@@ -14,11 +14,12 @@ from forklab.result import FAILED, PASSED, SKIPPED
 
 from tests.support import graded
 
+COMPILERS = [one for one in ("cc", "clang") if shutil.which(one)]
 LABS = list(paths.LAB_FOLDERS)
 MARKER = re.compile(r"/\* (?:step (?P<step>\d[a-z]): .*|end (?P<end>\d[a-z])) \*/")
 
 # What each starter gets as it is handed out: its score, and the first check to work on.
-SCORES = {"lab1": (5, "1.3"), "lab2": (25, "2.5"), "lab3": (50, "3.6"), "lab4": (35, "4.5")}
+SCORES = {"lab1": (5, "1.3"), "lab2": (25, "2.5"), "lab3": (50, "3.6"), "lab4": (30, "4.5")}
 
 
 def outside(text: str) -> list[str]:
@@ -79,12 +80,10 @@ def test_each_step_has_a_task_and_a_place_in_the_handout(lab):
     assert "TODO" not in paths.solution_of(lab).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("lab", LABS)
 @pytest.mark.parametrize("of", [paths.starter_of, paths.solution_of], ids=["starter", "reference"])
 def test_compiles_without_warnings(lab, of, compiler, tmp_path):
-    if not shutil.which(compiler):
-        pytest.skip(f"{compiler} is not installed")
     command = [compiler, *WARNINGS, "-O1", f"-I{paths.LABS / 'common'}", "-c", str(of(lab))]
     done = subprocess.run([*command, "-o", tmp_path / "o"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

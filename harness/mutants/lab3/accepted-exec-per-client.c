@@ -1,4 +1,5 @@
 /* Each client's child runs a program of its own, the way inetd does: this one again, by exec. */
+#define _GNU_SOURCE
 #include "net.h"
 #include "safe_log.h"
 

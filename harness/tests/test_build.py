@@ -1,0 +1,250 @@
+"""Compiling what a student hands in, whatever it is."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from forklab import contain, paths
+from forklab.build import COMPILE_LIMITS, MAX_OUTPUT, Built, Submission, compile_program, find_source
+from forklab.errors import GraderError, UsageError
+
+MAIN = "int main(void) { return 0; }\n"
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def build(tmp_path, shared_folder):
+    """``build(text)`` compiles it."""
+
+    def compile(text: str | bytes, name: str = "server.c", **kept: str) -> Built:
+        for header, content in kept.items():
+            (tmp_path / f"{header}.h").write_text(content)
+        source = tmp_path / name
+        source.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return compile_program(source, shared_folder / f"build-{next(_numbers)}")
+
+    return compile
+
+
+def test_builds(build):
+    built = build(MAIN)
+    assert built.ok
+    assert built.binary.is_file()
+    assert built.output.strip() == ""
+    assert built.seconds > 0
+
+
+def test_an_empty_file(build):
+    built = build("")
+    assert not built.ok
+    assert "main" in built.output
+
+
+@pytest.mark.parametrize("text", [b"\x7fELF\x02\x01\x01" + bytes(range(256)) * 50, b"\0" * 5000])
+def test_a_binary(build, text):
+    built = build(text)
+    assert not built.ok
+    assert built.output
+
+
+def test_the_compiler_s_words_are_kept(build):
+    built = build("int main(void) { return undeclared; }\n")
+    assert not built.ok
+    assert "server.c:1:" in built.output
+    assert "undeclared" in built.output
+
+
+def test_warnings_don_t_stop_it(build):
+    built = build("int main(void) { int unused; return 0; }\n")
+    assert built.ok
+    assert "warning: unused variable" in built.output
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MAIN.replace(" ", "\r\n").encode(),
+        b"\xef\xbb\xbf" + MAIN.encode(),
+        "/* 回声服务器 */\n".encode("gbk") + MAIN.encode(),
+        "// 좀비\n".encode("cp949") + MAIN.encode(),
+        MAIN.rstrip().encode(),
+        b"/* \xff\xfe */" + MAIN.encode(),
+    ],
+    ids=["crlf", "bom", "gbk", "cp949", "no-newline", "no-encoding"],
+)
+def test_encodings(build, text):
+    assert build(text).ok
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "cp949"])
+def test_words_about_a_source_in_another_encoding(build, encoding):
+    built = build('int main(void) { char *s = "좀비漢字"; }\n'.replace("좀비", "").encode(encoding))
+    assert built.ok
+    assert "unused variable" in built.output
+
+
+# Foreign input
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '#include "/etc/shadow"\n',
+        "#include </etc/shadow>\n",
+        '__asm__(".incbin \\"/etc/shadow\\"");\n',
+        '#include "../../../../../../../../../../etc/shadow"\n',
+    ],
+)
+def test_reveals_nothing_that_only_root_may_read(build, text):
+    secrets = []
+    try:
+        secrets = [
+            line.split(":")[1]
+            for line in Path("/etc/shadow").read_text().splitlines()
+            if len(line.split(":")[1]) > 4
+        ]
+    except OSError:
+        pass  # then the compiler can't read it either
+    built = build(text + MAIN)
+    assert not built.ok
+    assert "root:" not in built.output
+    assert not any(secret in built.output for secret in secrets)
+
+
+def test_does_not_see_a_secret_of_ours(build, tmp_path):
+    """The same with a file that surely is there."""
+    secret = tmp_path / "secret"
+    secret.write_text("the_secret\n")
+    secret.chmod(0o600)
+    if contain.tier() == "process":
+        pytest.skip("in tier `process` it runs as the same user")
+    built = build(f'#include "{secret}"\n' + MAIN)
+    assert not built.ok
+    assert "the_secret" not in built.output
+
+
+ENDLESS = '#include "server.c"\n#include "server.c"\n'
+NESTED = "\n".join(
+    ["#define M0 x x x x x x x x x x"]
+    + [f"#define M{i} {' '.join([f'M{i - 1}'] * 10)}" for i in range(1, 12)]
+    + ["M11"]
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [ENDLESS, NESTED, "static char huge[1L << 36] = { 1 };\n" + MAIN, '#include "/dev/zero"\n'],
+    ids=["endless-include", "macro-bomb", "huge-array", "endless-file"],
+)
+def test_compiler_bombs_are_bounded(build, text, monkeypatch):
+    monkeypatch.setattr("forklab.build.COMPILE_LIMITS", replace(COMPILE_LIMITS, cpu=1))
+    began = time.monotonic()
+    built = build(text)
+    assert not built.ok
+    assert built.output
+    assert len(built.output) < MAX_OUTPUT + 1000
+    assert time.monotonic() - began < 60
+
+
+def test_a_flood_of_warnings_is_cut(build):
+    """Of a hundred thousand as of these, which take less time to make."""
+    built = build("".join(f"int f{i}(void) {{ int u; }}\n" for i in range(1000)) + MAIN)
+    assert built.ok
+    assert MAX_OUTPUT <= len(built.output) < MAX_OUTPUT + 1000
+    assert "more" in built.output.splitlines()[-1]
+
+
+def test_it_can_t_write_beside_itself(build, tmp_path):
+    built = build('__asm__(".file \\"x\\"");\n' + MAIN)
+    assert built.ok
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["server.c"]
+
+
+# What belongs to it
+
+
+def test_a_helper_by_the_name_of_one_of_ours(build):
+    built = build(
+        '#include "net.h"\n'
+        "int write_all(int fd, const void *data, size_t size)\n"
+        "{ (void)fd; (void)data; return (int)size; }\n"
+        "int main(void) { return parse_port(\"80\") + write_all(1, \"\", 0) != 80; }\n"
+    )
+    assert built.ok, built.output
+    assert built.output.strip() == ""
+
+
+def test_a_header_beside_the_source(build):
+    assert build('#include "mine.h"\nint main(void) { return MINE; }\n', mine="#define MINE 0\n").ok
+
+
+def test_a_header_of_its_own_by_the_name_of_one_of_ours(build):
+    assert build('#include "net.h"\nint main(void) { return OWN; }\n', net="#define OWN 0\n").ok
+
+
+def test_another_name_for_the_source(build):
+    assert build(MAIN, name="my echo server.c").ok
+
+
+@pytest.mark.parametrize("name", ["-o.c", "@x.c", "a;b.c", "$(x).c", "서버.c"])
+def test_odd_names(build, name):
+    assert build(MAIN, name=name).ok
+
+
+# Finding it
+
+
+def test_find_source(tmp_path):
+    source = tmp_path / "server.c"
+    source.write_text(MAIN)
+    assert find_source(source) == source
+    assert find_source(tmp_path) == source
+    assert find_source(str(tmp_path)) == source
+
+
+def test_find_source_says_what_is_wrong(tmp_path):
+    (tmp_path / "folder" / "server.c").mkdir(parents=True)
+    for path in (tmp_path / "no-such", tmp_path, tmp_path / "folder", Path("/dev/null")):
+        with pytest.raises(UsageError, match=str(path)):
+            find_source(path)
+
+
+def test_find_source_of_a_loop_of_links(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(UsageError):
+        find_source(loop)
+
+
+def test_a_submission_is_built_twice(tmp_path, shared_folder):
+    (tmp_path / "server.c").write_text(MAIN)
+    made = Submission("lab1", tmp_path, shared_folder / f"build-{next(_numbers)}")
+    assert made.plain.ok
+    assert made.sanitized.ok
+    assert made.plain.binary != made.sanitized.binary
+    assert b"__asan_init" in made.sanitized.binary.read_bytes()
+    assert b"__asan_init" not in made.plain.binary.read_bytes()
+    assert len(made.sha256) == 64
+    assert not made.is_untouched
+
+
+def test_an_untouched_starter_is_known(shared_folder):
+    folder = shared_folder / f"build-{next(_numbers)}"
+    made = Submission("lab2", paths.starter_of("lab2"), folder)
+    assert made.is_untouched
+    assert made.plain.ok
+    assert made.sanitized.ok
+
+
+def test_no_compiler_is_the_grader_s_error(tmp_path, shared_folder, monkeypatch):
+    (tmp_path / "server.c").write_text(MAIN)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    made = Submission("lab1", tmp_path, shared_folder / f"build-{next(_numbers)}")
+    with pytest.raises(GraderError, match="no-such-compiler"):
+        _ = made.plain
+    with pytest.raises(GraderError, match="no-such-compiler"):
+        _ = made.sanitized
