@@ -15,6 +15,8 @@ from forklab.procfs import Process
 from forklab.result import Evidence
 from forklab.server import Server
 
+MOST_ROWS = 24  # of a table
+
 STATES = {
     "R": "running",
     "S": "asleep",
@@ -75,6 +77,8 @@ def process_table(server: Server, family: Iterable[Process] | None = None) -> Ev
     ]
     if not rows:
         return Evidence("processes", f"none: the server has ended ({server.exit})")
+    if len(rows) > MOST_ROWS:
+        rows = [*rows[:MOST_ROWS], ("...", "", f"{len(rows) - MOST_ROWS} more", "")]
     return Evidence("processes", table(("PID", "PPID", "STATE", "NAME"), rows))
 
 

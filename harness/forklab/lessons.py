@@ -16,6 +16,7 @@ from functools import partial
 
 from forklab import procfs
 from forklab.clients import Client, Clients, Crowd
+from forklab.contain import Limits
 from forklab.echoes import compare, difference, expect_echo
 from forklab.errors import GraderError
 from forklab.evidence import (
@@ -172,9 +173,7 @@ def first_meeting(launch: Launcher) -> Server:
 
 def _started(launch: Launcher, port: int, argument: int | None = None) -> Server:
     server = launch.start(str(argument or port), port=port)
-    server.wait_for(lambda: server.is_listening() or server.exit is not None)
-    # One that daemonises has ended, and its child may be about to listen; another one listens
-    # elsewhere, and is asleep.
+    # Anywhere, and be it a child: the server itself may have ended, to leave the foreground.
     server.wait_for(lambda: bool(server.listeners()))
     return server
 
@@ -202,17 +201,22 @@ def listens_on_its_port(launch: Launcher) -> None:
         )
     else:
         ended = server.exit
-        burning = not ended and not server.is_asleep()
+        family = server.family()
+        if ended:
+            seen, diagnosis = f"it ended at once: {ended}", _ended_early(server)
+        elif len(family) >= Limits.processes:
+            seen = f"it listens nowhere, and forks without end: {len(family)} processes"
+            diagnosis = "forks-without-end"
+        elif server.is_asleep():
+            seen, diagnosis = "it runs, but listens nowhere", "never-listens"
+        else:
+            seen, diagnosis = "it listens nowhere, and keeps a processor busy", "never-listens"
         expect(
             False,
             expected=expected,
-            seen=f"it ended at once: {ended}"
-            if ended
-            else "it does not listen, and keeps a processor busy"
-            if burning
-            else "it runs, but listens nowhere",
-            evidence=[*last_words(server), process_table(server)],
-            diagnosis=_ended_early(server) if ended else "never-listens",
+            seen=seen,
+            evidence=[*last_words(server), process_table(server, family)],
+            diagnosis=diagnosis,
         )
     assert found is not None
     expect(
