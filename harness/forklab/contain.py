@@ -35,7 +35,7 @@ class Limits:
     """What a contained process and its descendants may use."""
 
     processes: int = 64
-    file_size: int = 16 * MEBIBYTE  # bytes, each file
+    file_size: int = 64 * MEBIBYTE  # bytes, each file
     memory: int = 4096 * MEBIBYTE  # bytes of address space, each process; 0: no limit
     cpu: int = 120  # seconds, each process
 
@@ -200,11 +200,16 @@ class Contained:
     """A running process and all its descendants. Make one with :func:`start`."""
 
     def __init__(
-        self, keeping: subprocess.Popen[bytes], control: socket.socket, holds: ExitStack
+        self,
+        keeping: subprocess.Popen[bytes],
+        control: socket.socket,
+        holds: ExitStack,
+        uid: int,
     ) -> None:
         self._keeping = keeping
         self._control = control
         self._holds = holds  # what is given back at the end
+        self.uid = uid  # the user it runs as; 0: our own
         self._said = ""
         self.exit: Exit | None = None  # see poll()
         self.pid = self._await_start()
@@ -294,17 +299,20 @@ def start(
     stdin: int = subprocess.DEVNULL,
     limits: Limits | None = None,
     owns: Path | None = None,
+    beside: Contained | None = None,
 ) -> Contained:
     """Starts ``command`` under a keeper; its signals are all at their default.
 
-    ``owns`` is a folder that the process may write to. Raises GraderError if it can't be started.
+    ``owns`` is a folder that the process may write to. ``beside`` is another one whose user it
+    shares, and whose end goes with its own. Raises GraderError if it can't be started.
     """
     limits = limits or Limits()
     ours, theirs = socket.socketpair()
     options = _limit_options(limits)
     holds = ExitStack()
+    uid = 0
     if tier() == "uid":
-        uid = holds.enter_context(_private_uid())
+        uid = beside.uid if beside else holds.enter_context(_private_uid())
         options += ["-u", str(uid)]
         if owns is not None:
             os.chown(owns, uid, uid)
@@ -326,7 +334,7 @@ def start(
         raise GraderError(f"cannot start a process: {problem.strerror}") from problem
     finally:
         theirs.close()
-    return Contained(keeping, ours, holds)
+    return Contained(keeping, ours, holds, uid)
 
 
 @contextmanager

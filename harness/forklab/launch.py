@@ -26,6 +26,11 @@ SANITIZER_OPTIONS = {
 }
 
 
+def swapped(port: int) -> int:
+    """A port with its two bytes in the other order."""
+    return (port & 0xFF) << 8 | port >> 8
+
+
 @dataclass
 class Habits:
     """What the first checks learned about a strange but honest program, so the rest can go on."""
@@ -33,6 +38,11 @@ class Habits:
     fixed_port: int | None = None  # it listens there whatever its argument says
     greeting: bytes = b""  # it says this to every client first
     restless: bool = False  # it never sleeps
+    swaps_bytes: bool = False  # it forgets htons: 9190 becomes 58915
+
+    def heard_at(self, port: int) -> int:
+        """Where it listens when it is told to use that port."""
+        return swapped(port) if self.swaps_bytes else port
 
 
 class Launcher:
@@ -47,11 +57,21 @@ class Launcher:
         self._folder = folder
         self._stack = stack
         self._numbers = itertools.count(1)
+        self._holds_fixed_port = False
 
     def new_port(self) -> int:
         """The port for the next server: a free one, or the one that this program insists on."""
         fixed = self.habits.fixed_port
-        return self._stack.enter_context(_hold_port(fixed) if fixed else reserve_port())
+        if fixed is None:
+            return self._stack.enter_context(reserve_port())
+        if not self._holds_fixed_port:
+            self._stack.enter_context(_hold_port(fixed))
+            self._holds_fixed_port = True
+        return fixed
+
+    def free_port(self) -> int:
+        """A port that nobody uses, whatever the program insists on."""
+        return self._stack.enter_context(reserve_port())
 
     def new_probe(self) -> Probe:
         """Faults on cue, for one server."""
@@ -63,8 +83,12 @@ class Launcher:
         port: int,
         probe: Probe | None = None,
         sanitized: bool = False,
+        beside: Server | None = None,
     ) -> Server:
-        """Starts the program with just these arguments; doesn't wait for anything."""
+        """Starts the program with just these arguments; doesn't wait for anything.
+
+        ``beside``: as the same user as that server.
+        """
         built = self.submission.sanitized if sanitized else self.submission.plain
         if built.binary is None:
             raise GraderError(f"the build with sanitizers fails:\n{built.output[:400]}")
@@ -75,10 +99,22 @@ class Launcher:
             self._folder / f"server{next(self._numbers)}",
             env={**(SANITIZER_OPTIONS if sanitized else {}), **(probe.env if probe else {})},
             limits=SANITIZED_LIMITS if sanitized else None,
+            beside=beside,
         )
         server.restless = self.habits.restless
         self.servers.append(server)
         return self._stack.enter_context(server)
+
+    def usual(
+        self, *, port: int | None = None, probe: Probe | None = None, sanitized: bool = False
+    ) -> Server:
+        """Starts the program as a user would, and gives it the time to listen."""
+        port = port or self.new_port()
+        server = self.start(
+            str(port), port=self.habits.heard_at(port), probe=probe, sanitized=sanitized
+        )
+        server.wait_for(lambda: server.is_listening() or server.exit is not None)
+        return server
 
     def listening(
         self, *, port: int | None = None, probe: Probe | None = None, sanitized: bool = False
@@ -87,10 +123,9 @@ class Launcher:
 
         Fails the check if it never does.
         """
-        port = port or self.new_port()
-        server = self.start(str(port), port=port, probe=probe, sanitized=sanitized)
+        server = self.usual(port=port, probe=probe, sanitized=sanitized)
         expect(
-            server.wait_for(lambda: server.is_listening() or server.exit) is True,
+            server.is_listening(),
             expected=f"a server that listens on port {port} once more",
             seen=lambda: f"it ended ({server.exit})" if server.exit else "it does not listen",
             diagnosis="not-again",

@@ -195,18 +195,22 @@ def rests(pid: int) -> dict[tuple[int, int], Rest]:
                     status["voluntary_ctxt_switches"],
                     status["nonvoluntary_ctxt_switches"],
                 )
-                found[pid, int(task)] = Rest(
-                    status["State"][0], switches, _read(f"{base}/schedstat")
-                )
+                state = status["State"][0]
+                if state == "D" and _syscall(pid, int(task))[:1] in _VFORKS:
+                    state = "S"  # a parent in vfork waits for its child in this state
+                found[pid, int(task)] = Rest(state, switches, _read(f"{base}/schedstat"))
     return found
 
+
+# vfork, clone and clone3, on both architectures.
+_VFORKS = ([56], [58], [220], [435])
 
 # System calls that never return by themselves: only another process, a signal or a packet ends
 # them. Numbers by architecture, from the kernel's syscall tables; each with the index of the
 # argument that must be a null pointer (no time-out), or -1 (a time-out in ms that must be < 0).
 _FOREVER: dict[str, dict[int, tuple[int, str] | None]] = {
     "x86_64": {
-        **dict.fromkeys((0, 19, 45, 47, 1, 20, 44, 46, 43, 288, 61, 247, 34, 130, 72)),
+        **dict.fromkeys((0, 19, 45, 47, 1, 20, 44, 46, 43, 288, 61, 247, 34, 130, 72, 56, 58, 435)),
         7: (2, "ms"),  # poll
         23: (4, "null"),  # select
         270: (4, "null"),  # pselect6
@@ -217,7 +221,7 @@ _FOREVER: dict[str, dict[int, tuple[int, str] | None]] = {
         128: (2, "null"),  # rt_sigtimedwait
     },
     "aarch64": {
-        **dict.fromkeys((63, 65, 207, 212, 64, 66, 206, 211, 202, 242, 260, 95, 133, 25)),
+        **dict.fromkeys((63, 65, 207, 212, 64, 66, 206, 211, 202, 242, 260, 95, 133, 25, 220, 435)),
         72: (4, "null"),  # pselect6
         73: (2, "null"),  # ppoll
         22: (3, "ms"),  # epoll_pwait
@@ -227,16 +231,24 @@ _FOREVER: dict[str, dict[int, tuple[int, str] | None]] = {
 }
 
 
+def _syscall(pid: int, tid: int) -> list[int]:
+    """The system call that a thread sleeps in: its number and arguments; [] if it's not told."""
+    try:
+        words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
+        return [int(words[0]), *(int(word, 16) for word in words[1:7])]
+    except (OSError, ValueError, IndexError):
+        return []
+
+
 def waits_for_ever(pid: int, tid: int) -> bool:
     """Whether a sleeping thread is in a system call without a time-out.
 
     By /proc/PID/task/TID/syscall. False also where the kernel doesn't say.
     """
-    try:
-        words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
-        number = int(words[0])
-    except (OSError, ValueError, IndexError):
+    words = _syscall(pid, tid)
+    if not words:
         return False
+    number = words[0]
     calls = _FOREVER.get(platform.machine(), {})
     if number not in calls:
         return False
@@ -244,5 +256,5 @@ def waits_for_ever(pid: int, tid: int) -> bool:
     if timeout is None:
         return True
     index, kind = timeout
-    value = int(words[1 + index], 16)
+    value = words[1 + index]
     return value == 0 if kind == "null" else bool(value & 0x8000_0000)

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 # A wait ends when nothing more can happen. These bound it where that can't be seen.
 TIMER_SECONDS = 1.5  # asleep, but in a call with a time-out: it may wake by itself
+NAPS_SECONDS = 3.0  # several such naps together
 CPU_SECONDS = 1.0  # of CPU time burnt without getting there
 RESTLESS_SECONDS = 0.05  # of CPU time, for a program that was seen never to sleep
 WALL_SECONDS = 60.0  # whatever happens
@@ -66,10 +67,28 @@ class Listener:
     pids: tuple[int, ...]  # who has it open
 
 
+@dataclass(frozen=True)
+class _AtRest:
+    """A family of which every thread sleeps."""
+
+    threads: dict[tuple[int, int], procfs.Rest]
+    for_ever: bool  # none of them in a call with a time-out: only we can wake it
+
+
+@dataclass
+class _Nap:
+    """A rest that goes on."""
+
+    rest: _AtRest
+    began: float
+    seconds: float = 0.0
+
+
 class Server:
     """A started program and all its descendants; use it as a context, and it is gone afterwards.
 
-    ``arguments`` are its command line; ``port`` is where it is expected to listen.
+    ``arguments`` are its command line; ``port`` is where it is expected to listen;
+    ``beside`` is a server whose user it is to share.
     """
 
     def __init__(
@@ -81,6 +100,7 @@ class Server:
         *,
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        beside: Server | None = None,
     ) -> None:
         self.port = port
         self.arguments = tuple(arguments)
@@ -97,6 +117,7 @@ class Server:
                 stderr=err.fileno(),
                 limits=limits,
                 owns=folder / "home",
+                beside=beside._contained if beside else None,
             )
         self.pid = self._contained.pid
         self.restless = False  # it was waited for to sleep, and didn't
@@ -118,6 +139,12 @@ class Server:
     def stdout(self) -> bytes:
         """All that was written to standard output so far."""
         return self._stdout.read_bytes()
+
+    @property
+    def prints_without_end(self) -> bool:
+        """Whether it came to the limit for what it may write."""
+        most = max(file.stat().st_size for file in (self._stdout, self._stderr))
+        return most >= Limits.file_size
 
     @property
     def stderr(self) -> bytes:
@@ -239,14 +266,15 @@ class Server:
 
         It will never be when every process of the family is asleep in a call without a time-out
         and no packet is under way: then only we could wake them. A family that sleeps with a
-        time-out gets 1.5 s to wake; one that burns 1 s of CPU time meanwhile, or is gone, has
+        time-out gets 1.5 s to wake, and 3 s for several such naps; one that burns 1 s of CPU time meanwhile, or is gone, has
         failed. So a wrong program is found out in milliseconds, and a right one has all the time
         that a loaded machine may take (60 s). ``readable`` are sockets of ours: their data ends a
         pause early. ``cpu``: another limit for the CPU time, in seconds.
         """
         began = time.monotonic()
-        asleep_since: float | None = None
         cpu_at_start = self.cpu_seconds()
+        nap: _Nap | None = None
+        napped = 0.0  # seconds, in naps that are over
         pause = 0.0002
         while True:
             if value := condition():
@@ -254,13 +282,16 @@ class Server:
             rest = self._rest()
             now = time.monotonic()
             if rest is None:
-                asleep_since = None
                 if self.cpu_seconds() - cpu_at_start > (cpu or CPU_SECONDS):
                     return condition()
+            elif nap is None or rest.threads != nap.rest.threads:  # it was awake in between
+                napped += nap.seconds if nap else 0.0
+                nap = _Nap(rest, now)
             else:
-                asleep_since = asleep_since or now
-                needed = SURE_SECONDS if rest == "for ever" else TIMER_SECONDS
-                if now - asleep_since >= needed:
+                nap.seconds = now - nap.began
+                if nap.seconds >= (SURE_SECONDS if rest.for_ever else TIMER_SECONDS):
+                    return condition()
+                if napped + nap.seconds >= NAPS_SECONDS:
                     return condition()
             if now - began > WALL_SECONDS:
                 return condition()
@@ -288,8 +319,8 @@ class Server:
         first = procfs.rests(pid)
         return all(rest.is_asleep for rest in first.values()) and procfs.rests(pid) == first
 
-    def _rest(self) -> str | None:
-        """None: something runs. "for ever": only we can wake it. "a while": it may itself.
+    def _rest(self) -> _AtRest | None:
+        """None while something runs, or a packet is under way.
 
         No thread has run between two looks that show the same count of context switches, so at
         the moment between them all slept at once; the sockets are looked at in that moment.
@@ -303,7 +334,7 @@ class Server:
         )
         if not quiet or self._rests() != first:
             return None
-        return "for ever" if for_ever else "a while"
+        return _AtRest(first, for_ever)
 
     def _rests(self) -> dict[tuple[int, int], procfs.Rest]:
         found = {}

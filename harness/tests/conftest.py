@@ -12,9 +12,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+
 from forklab import contain, server
 from forklab.contain import Contained, Limits
-
 from tests.support import compile_c, copy_kit, running
 
 ACTOR = Path(__file__).with_name("actor.c")
@@ -35,7 +35,7 @@ def actor(shared_folder: Path) -> Path:
 
 @pytest.fixture
 def mark() -> Iterator[str]:
-    """A word for the command lines of what a test starts. Nothing with it may be left at the end."""
+    """A word for the command lines of what a test starts. None of it may be left at the end."""
     word = f"mark-{uuid.uuid4()}"
     yield word
     left = running(word)
@@ -76,7 +76,7 @@ def play(actor: Path, shared_folder: Path, mark: str, out: Path) -> Iterator[Pla
 
 @pytest.fixture
 def serve(actor: Path, shared_folder: Path, mark: str) -> Iterator[Callable[..., server.Server]]:
-    """``serve(role, argument, ...)`` is a Server that plays that role; "PORT" stands for its port."""
+    """``serve(role, argument, ...)`` is a Server that plays it; "PORT" stands for its port."""
     with ExitStack() as stack:
 
         def start(*words: str) -> server.Server:

@@ -1,4 +1,4 @@
-"""Programs that are no servers at all, and worse: a clear verdict, in bounded time, nothing left."""
+"""Programs that are no servers at all: a clear verdict, in bounded time, and nothing is left."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from forklab.result import DOES_NOT_BUILD, FAILED, GRADED, PASSED, SKIPPED, Result
 
+from forklab.result import DOES_NOT_BUILD, FAILED, GRADED, PASSED, SKIPPED, Result
 from tests.support import forklab, mark_of, run_folders, running
 
 INCLUDES = "".join(
@@ -34,49 +34,37 @@ class Bad:
     word: str = ""  # what the report says
 
 
-ECHO = """
+LISTEN = """
 int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
-struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(atoi(argv[1])) };
+struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(atoi(argv[1] ?: "0")) };
 setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 if (bind(fd, (void *)&at, sizeof(at)) < 0 || listen(fd, 9) < 0) { perror("bind"); return 1; }
 """
 BAD = [
     Bad("exits-at-once", main("return 0;"), "1.3", "ends-at-once", "exit status 0"),
-    Bad("fails-at-once", main("return 7;"), "1.3", "ends-at-once", "exit status 7"),
     Bad("listens-nowhere", main("pause(); return 0;"), "1.3", "never-listens"),
     Bad("never-ends", main("for (;;) ;"), "1.3", "never-listens"),
-    Bad("naps", main("for (;;) usleep(1000);"), "1.3", "never-listens"),
     Bad("segfaults", main("raise(SIGSEGV); return 0;"), "1.3", "crashes-at-start", "SIGSEGV"),
-    Bad("aborts", main("abort();"), "1.3", "crashes-at-start", "SIGABRT"),
     Bad(
         "prints-100-MB",
         main(
-            'static char s[1 << 20]; memset(s, \'x\', sizeof(s) - 1);'
+            "static char s[1 << 20]; memset(s, 'x', sizeof(s) - 1);"
             "for (int i = 0; i < 100; i++) write(1, s, sizeof(s)); pause(); return 0;"
         ),
         "1.3",
         "prints-without-end",
     ),
     Bad(
-        "prints-100-MB-of-lines",
-        main("for (int i = 0; i < 9000000; i++) puts(\"hello hello\"); return 0;"),
-        "1.3",
-        "prints-without-end",
-    ),
-    Bad("forks-without-end", main("for (;;) fork();"), "1.3", "never-listens"),
-    Bad(
         "forks-and-hides",
         main(
             "for (int i = 1; i < 65; i++) signal(i, SIG_IGN);"
-            "for (;;) if (fork() == 0) { setsid(); chdir(\"/\"); if (fork()) _exit(0); }"
+            'for (;;) if (fork() == 0) { setsid(); chdir("/"); if (fork()) _exit(0); }'
         ),
         "1.3",
         "never-listens",
     ),
     Bad("stops-itself", main("raise(SIGSTOP); pause(); return 0;"), "1.3", "never-listens"),
-    Bad("daemonises", main(f"{ECHO} daemon(0, 0); pause(); return 0;"), "1.3", "leaves-the-foreground"),
-    Bad("never-accepts", main(f"if (argc != 2 || atoi(argv[1]) < 1) return 2; {ECHO} pause(); return 0;"),
-        "1.2", "", ""),
+    Bad("daemonises", main(LISTEN + "daemon(0, 0); pause();"), "1.3", "leaves-the-foreground"),
     Bad(
         "kills-whom-it-can",
         main("kill(0, 9); kill(-1, 9); kill(getppid(), 9); return 0;"),
@@ -107,15 +95,12 @@ def test_verdict(bad: Bad, tmp_path: Path) -> None:
     builds = bad.diagnosis != DOES_NOT_BUILD
     assert ran.returncode == (1 if builds else 3), ran.stdout
     assert result.verdict == (GRADED if builds else DOES_NOT_BUILD)
-    first = next(one for one in result.checks if one.status == FAILED)
-    assert len(result.checks) == 14
-    if bad.name != "never-accepts":
-        assert (first.id, first.diagnosis) == (bad.check, bad.diagnosis)
-        assert all(one.needs == bad.check for one in result.checks if one.status == SKIPPED)
-        assert [one.id for one in result.checks if one.status == PASSED] == ["1.1"] * builds
-        assert result.score == 5 * builds
-    else:
-        assert first.expected
+    found = {one.id: one for one in result.checks}
+    assert len(found) == 14
+    assert (found[bad.check].status, found[bad.check].diagnosis) == (FAILED, bad.diagnosis)
+    assert {one.needs for one in result.checks if one.status == SKIPPED} == {bad.check}
+    assert [one.id for one in result.checks if one.status == PASSED] == ["1.1"] * builds
+    assert result.score == 5 * builds
     assert bad.word in ran.stdout
     assert len(ran.stdout) < 20_000
     assert "Traceback" not in ran.stdout + ran.stderr

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from forklab import paths
 
+from forklab import paths
 from tests.support import DEADLINE
 
 Serve = Callable[[socket.socket], None]
@@ -79,7 +79,7 @@ def bytewise(conn: socket.socket) -> None:
 
 
 def ask(client: Path, port: str, text: bytes) -> subprocess.CompletedProcess[bytes]:
-    command = [client, "127.0.0.1", port]
+    command = [str(client), "127.0.0.1", port]
     return subprocess.run(command, input=text, capture_output=True, timeout=DEADLINE)
 
 
@@ -193,7 +193,12 @@ def test_no_such_host(client):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["host"], ["host", "80", "x"], *(["::1", p] for p in ("0", "65536", "-1", "", "8x", "http"))],
+    [
+        [],
+        ["host"],
+        ["host", "80", "x"],
+        *(["::1", p] for p in ("0", "65536", "-1", "", "8x", "http")),
+    ],
     ids=str,
 )
 def test_usage(client, arguments):
@@ -208,7 +213,7 @@ class Terminal:
     def __init__(self, client: Path, port: str) -> None:
         self.screen = b""
         self._ours, theirs = pty.openpty()
-        command = [client, "127.0.0.1", port]
+        command = [str(client), "127.0.0.1", port]
         self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from forklab import contain
 from forklab.contain import MEBIBYTE, Exit, Limits
 from forklab.errors import GraderError
-
 from tests.support import COMMAND, copy_kit, environment, run_folders, running, wait_until
 
 

@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+
 from forklab.result import (
     DOES_NOT_BUILD,
     ERROR,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import resource
 import signal
 import socket
 import time
 from contextlib import suppress
 
 import pytest
+
 from forklab import procfs
 from forklab.contain import Exit
 from forklab.server import WALL_SECONDS, reserve_port
-
 from tests.support import wait_until
 
 BOUND = WALL_SECONDS / 2  # far from the wait's own last resort, and from a loaded machine's delays
@@ -30,9 +30,9 @@ def clock():
 
 def test_true_at_once_and_asked_once(serve):
     server = serve("pause")
-    asked = []
-    assert server.wait_for(lambda: asked.append(1) or "the value") == "the value"
-    assert asked == [1]
+    asked = itertools.count(1)
+    assert server.wait_for(lambda: next(asked)) == 1
+    assert next(asked) == 2
 
 
 def test_true_after_a_while(serve):
@@ -232,7 +232,8 @@ def test_without_descriptors(serve):
         before = len(server.stdout)
         server.kill(signal.SIGUSR1)
         server.wait_for(lambda: len(server.stdout) > before)
-        return server.stdout[before:]
+        said: bytes = server.stdout[before:]
+        return said
 
     usual = procfs.descriptor_limit(server.pid)
     assert try_to_open() == b"opened\n"
@@ -283,4 +284,3 @@ def test_many_servers_don_t_leave_descriptors_behind(serve):
     for _ in range(5):
         serve("pause").end()
     assert len(set(os.listdir("/proc/self/fd")) - before) <= 5  # the ports' locks are still held
-    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 100

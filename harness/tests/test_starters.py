@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from forklab import paths
 from forklab.build import WARNINGS
 from forklab.result import FAILED, PASSED, SKIPPED
-
 from tests.support import graded
 
 COMPILERS = [one for one in ("cc", "clang") if shutil.which(one)]
@@ -38,7 +38,8 @@ def outside(text: str) -> list[str]:
 
 
 def steps(text: str) -> list[str]:
-    return [m["step"] for line in text.splitlines() if (m := MARKER.fullmatch(line.strip())) and m["step"]]
+    markers = (MARKER.fullmatch(line.strip()) for line in text.splitlines())
+    return [marker["step"] for marker in markers if marker and marker["step"]]
 
 
 @pytest.mark.parametrize("lab", LABS)

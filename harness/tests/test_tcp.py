@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
-from forklab import tcp
 
+from forklab import tcp
 from tests.support import wait_until
 
 TCP_REPAIR = 19  # linux/tcp.h: the socket can be closed without a word to the other side
