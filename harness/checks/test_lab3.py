@@ -74,10 +74,10 @@ def test_echoes_lines(launch: Launcher, server: Server) -> None:
     ],
 )
 def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
-    """Counted the children with eight clients connected; then held a silent client and asked eight
-    more in reverse order of connecting."""
+    """Held a silent client and asked eight more in reverse order of connecting; then counted the
+    children with eight clients connected."""
+    lessons.serves_at_once(server, clients)
     lessons.one_child_each(server, clients)
-    lessons.serves_at_once(clients)
 
 
 @check(
@@ -129,7 +129,7 @@ def test_ignores_sigchld(server: Server, clients: Clients) -> None:
     ],
 )
 def test_never_a_zombie(server: Server, clients: Clients) -> None:
-    """Three bursts of sixteen clients came and went; in the second the parent was frozen (SIGSTOP)
+    """Three bursts of sixteen clients came and went; in the first the parent was frozen (SIGSTOP)
     while its children ended. Looked for zombies all the time."""
     lessons.never_a_zombie(server, clients)
 
@@ -185,8 +185,8 @@ def test_exit_is_a_line(server: Server, clients: Clients) -> None:
     ],
 )
 def test_survives_clients_that_vanish(server: Server, clients: Clients) -> None:
-    """One client stayed; one reset its connection; one sent 200 KB and closed without reading.
-    Then the first one and a new one had to be served."""
+    """One client stayed; one said nothing and left; one reset its connection; one sent 60 KB and
+    closed without reading. Then the first one and a new one had to be served."""
     lessons.survives_vanishing_clients(server, clients)
 
 

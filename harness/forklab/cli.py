@@ -102,16 +102,15 @@ def _grade(options: argparse.Namespace) -> int:
     from forklab import contain
     from forklab.build import Submission
 
-    own = options.path is None or Path(options.path).resolve() in (
-        paths.work_of(options.lab),
-        paths.work_of(options.lab).parent,
-    )
-    path = options.path or _shown(paths.work_of(options.lab))
+    work = paths.work_of(options.lab)
+    # realpath: it goes through symbolic links, and does not mind a loop of them.
+    own = options.path is None or os.path.realpath(options.path) in (str(work), str(work.parent))
+    path = options.path or _shown(work)
     if options.json and options.json != "-" and not Path(options.json).parent.is_dir():
         raise UsageError(f"there is no folder for {options.json}")
     # Both builds run while pytest and the rest are imported.
-    with contain.run_folder() as folder:
-        result = _run_checks(options, Submission(options.lab, path, folder), own)
+    with contain.run_folder() as folder, Submission(options.lab, path, folder) as submission:
+        result = _run_checks(options, submission, own)
     _write_record(result, options.json)
     return _exit_status(result)
 
@@ -150,13 +149,14 @@ def _run_checks(options: argparse.Namespace, submission: Submission, own: bool) 
     if ended not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise GraderError(f"pytest ended with status {int(ended)}: the harness is broken")
     result = grading.result(options.lab, submission.path, submission.sha256)
+    result.untouched = submission.is_untouched
     best = None
     if own:
         progress.remember(result)
         best = progress.best(options.lab)
     if options.brief and options.json != "-":
         console.quiet = False
-        console.print(_one_line(result))
+        console.print(_one_line(result), soft_wrap=True)
     else:
         report.finish(result, best)
     return result
@@ -242,6 +242,8 @@ def _reset(options: argparse.Namespace) -> int:
         return ALL_PASSED
     if work.exists():
         backup = work.with_name(f"server.c.{time.strftime('%Y%m%d-%H%M%S')}.backup")
+        while backup.exists():  # from earlier in this second
+            backup = backup.with_name(backup.name.replace(".backup", "+.backup"))
         question = f"Start {options.lab} anew? Your server.c is kept as {backup.name}. [y/N] "
         try:
             yes = options.yes or input(question).strip().lower() in ("y", "yes")

@@ -64,17 +64,16 @@ class Client:
             patience.wait_for(lambda: tcp.room(patience.port) > 1)  # it may be about to accept
         problem = self._socket.connect_ex(("127.0.0.1", patience.port))
         if problem == errno.EINPROGRESS:
-            self._wait_for(self._is_connected)
-            problem = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if problem:
+            problem = self._wait_for(self._progress) or errno.EINPROGRESS
+        if problem in (0, errno.EISCONN):
+            self._note("connected")
+        elif problem == errno.EINPROGRESS:
+            self._note("not connected: the server's queue is full, and it accepts nobody")
+        else:
             self._note(f"not connected: {os.strerror(problem)}")
             self.ended = "no connection"
             self._open = False
             self._socket.close()
-        elif self._is_connected():
-            self._note("connected")
-        else:
-            self._note("not connected: the server's queue is full, and it accepts nobody")
 
     def _acknowledge_at_once(self) -> None:
         """Otherwise the kernel may wait 40 ms with it, and all that time a packet seems under way.
@@ -83,12 +82,13 @@ class Client:
         """
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
-    def _is_connected(self) -> bool:
+    def _progress(self) -> int:
+        """How connecting goes: EISCONN when it is done, another error, or 0 while it takes."""
         try:
             self._socket.getpeername()
         except OSError:
-            return bool(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-        return True
+            return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return errno.EISCONN
 
     def _note(self, what: str, data: bytes = b"") -> None:
         last = self.events[-1] if self.events else None
@@ -255,6 +255,10 @@ class Clients:
     def __exit__(self, *_: object) -> None:
         # A reset leaves nothing in TIME_WAIT at the server's port, which would be in the way of
         # the next server there that doesn't set SO_REUSEADDR.
+        self._all.reset()
+
+    def leave(self) -> None:
+        """Every one vanishes."""
         self._all.reset()
 
     def __iter__(self) -> Iterator[Client]:

@@ -66,7 +66,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 def process_table(server: Server, family: Iterable[Process] | None = None) -> Evidence:
     """The server and its descendants, each with its state."""
     members = list(family if family is not None else server.family())
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             one.pid,
             one.parent,

@@ -110,6 +110,9 @@ class Launcher:
     ) -> Server:
         """Starts the program as a user would, and gives it the time to listen."""
         port = port or self.new_port()
+        if self.habits.fixed_port:  # there is room for one of them
+            for earlier in self.servers:
+                earlier.end()
         server = self.start(
             str(port), port=self.habits.heard_at(port), probe=probe, sanitized=sanitized
         )
@@ -124,13 +127,17 @@ class Launcher:
         Fails the check if it never does.
         """
         server = self.usual(port=port, probe=probe, sanitized=sanitized)
+        self.expect_listening(server)
+        return server
+
+    def expect_listening(self, server: Server) -> None:
+        """Fails the check if that server never listened."""
         expect(
             server.is_listening(),
-            expected=f"a server that listens on port {port} once more",
+            expected=f"a server that listens on port {server.port} once more",
             seen=lambda: f"it ended ({server.exit})" if server.exit else "it does not listen",
             diagnosis="not-again",
         )
-        return server
 
 
 @contextmanager

@@ -101,8 +101,7 @@ class Grading:
             found = self.found.get(other.id)
             if found is None or other.lab != check.lab or found.status == PASSED:
                 continue
-            closed = other.gate and other.id not in self._open_gates
-            if closed or other.id == check.needs:
+            if other.id not in self._open_gates and (other.gate or other.id == check.needs):
                 return found.needs or other.id
         return None
 
@@ -132,7 +131,12 @@ class Grading:
         found.duration = round(call.duration, 4)
         self.found[check.id] = found
         report.forklab = asdict(found)  # type: ignore[attr-defined]
-        report.user_properties += [("check", found.id), ("points", found.points)]
+        # To the item: JUnit's properties are taken from its last report.
+        item.user_properties += [
+            ("check", found.id),
+            ("points", found.points),
+            ("max_points", found.max_points),
+        ]
         if found.status == SKIPPED:
             report.outcome = "skipped"
             report.longrepr = (str(item.path), 0, f"skipped: first fix {found.needs}")
@@ -241,7 +245,8 @@ def submission(request: pytest.FixtureRequest) -> Iterator[Submission]:
     path = request.config.getoption("--submission") or paths.work_of(lab)
     with contain.run_folder() as folder:
         try:
-            yield Submission(lab, path, folder)
+            with Submission(lab, path, folder) as submission:
+                yield submission
         except UsageError as problem:
             pytest.exit(str(problem), returncode=2)
 

@@ -17,6 +17,8 @@ class _Page(ctypes.Structure):
         ("fork_errno", ctypes.c_int),
         ("fork_failures", ctypes.c_int),
         ("forks_failed", ctypes.c_int),
+        ("forks", ctypes.c_int),
+        ("caught_at_first_fork", ctypes.c_int),
         ("accept_errno", ctypes.c_int),
         ("accept_failures", ctypes.c_int),
         ("accepts_failed", ctypes.c_int),
@@ -64,6 +66,11 @@ class Probe:
     def forks_failed(self) -> int:
         """How many did."""
         return int(self._page.forks_failed)
+
+    @property
+    def caught_at_first_fork(self) -> bool:
+        """Whether SIGCHLD had a handler when the first child was made."""
+        return bool(self._page.caught_at_first_fork)
 
     def fail_accept(self, error: int, times: int = 1) -> None:
         """The next call of accept fails with that errno; one that waits already does not."""

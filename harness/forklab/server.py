@@ -109,7 +109,7 @@ class Server:
         self._stdout, self._stderr = folder / "stdout", folder / "stderr"
         (folder / "home").mkdir()
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
-            self._contained = contain.start(
+            self._contained: contain.Contained = contain.start(
                 [binary, *arguments],
                 cwd=folder / "home",
                 env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", **(env or {})},
@@ -175,9 +175,11 @@ class Server:
         return [one for one in self.family() if one.pid != self.pid and not one.is_zombie]
 
     def is_running(self) -> bool:
-        """Whether the server process itself has not ended."""
+        """Whether the server process itself has not ended. If it has, ``exit`` says how."""
         one = procfs.process(self.pid)
-        return one is not None and not one.is_zombie and self.exit is None
+        if one is None or one.is_zombie:
+            self._contained.wait(WALL_SECONDS)
+        return self.exit is None
 
     # What it has
 
@@ -266,10 +268,12 @@ class Server:
 
         It will never be when every process of the family is asleep in a call without a time-out
         and no packet is under way: then only we could wake them. A family that sleeps with a
-        time-out gets 1.5 s to wake, and 3 s for several such naps; one that burns 1 s of CPU time meanwhile, or is gone, has
-        failed. So a wrong program is found out in milliseconds, and a right one has all the time
-        that a loaded machine may take (60 s). ``readable`` are sockets of ours: their data ends a
-        pause early. ``cpu``: another limit for the CPU time, in seconds.
+        time-out gets 1.5 s to wake, and 3 s for several such naps; one that burns 1 s of CPU time
+        meanwhile, or is gone, has failed. So a wrong program is found out in milliseconds, and a
+        right one has all the time that a loaded machine may take (60 s).
+
+        ``readable`` are sockets of ours: their data ends a pause early. ``cpu``: another limit for
+        the CPU time, in seconds.
         """
         began = time.monotonic()
         cpu_at_start = self.cpu_seconds()

@@ -31,8 +31,10 @@ class TcpSocket:
     peer_port: int
     unacknowledged: int  # bytes sent that the other side's kernel has not confirmed
     inode: int  # 0: not accepted yet, or no process has it any more
-    sent: int = 0  # bytes ever sent; 0 if the kernel doesn't say, or some are not sent yet
+    unread: int = 0  # bytes that have come and no process has read
+    sent: int = 0  # bytes ever sent; 0 if the kernel doesn't say
     received: int = 0  # bytes ever received
+    not_sent: int = 0  # bytes that wait for the peer to have room
     room: int = 0  # LISTEN: how many more connections its queue takes (a backlog of 5 takes 6)
 
     @property
@@ -79,14 +81,17 @@ def is_quiet(port: int) -> bool:
 
 def _in_motion(end: TcpSocket, peer: TcpSocket | None) -> bool:
     """Whether something that this end sent has not reached its peer yet."""
-    if end.state == FIN_WAIT1:  # its FIN has come, though the answer to it may take 40 ms
-        return peer is None or peer.state not in (CLOSE_WAIT, LAST_ACK, CLOSING)
     if end.state in (LAST_ACK, CLOSING):  # the peer knows it, once it is in TIME_WAIT or gone
         return peer is not None
     if end.state in (SYN_SENT, SYN_RECV) or peer is None:
         return True
-    # Acknowledging may take 40 ms as well; what counts is whether it has come.
-    return end.unacknowledged > 0 and not (0 < end.sent <= peer.received)
+    has_come = 0 < end.sent <= peer.received
+    if has_come and end.not_sent and peer.unread:  # the peer reads nothing: no room for more
+        return False
+    # Acknowledging may take 40 ms; what counts is whether it has come.
+    if end.state == FIN_WAIT1:
+        return peer.state not in (CLOSE_WAIT, LAST_ACK, CLOSING)
+    return end.unacknowledged > 0 and not (has_come and not end.not_sent)
 
 
 def room(port: int) -> int:
@@ -137,16 +142,23 @@ def _replies(netlink: socket.socket) -> Iterator[TcpSocket]:
             unread, unacknowledged, _uid, inode = struct.unpack_from("=IIII", data, 72)
             room = 0
             if state == LISTEN:  # here they are the queue's length and the backlog
-                room, unacknowledged = unacknowledged + 1 - unread, 0
-            sent, received = _counts(data[88:size])
+                room, unacknowledged, unread = unacknowledged + 1 - unread, 0, 0
             yield TcpSocket(
-                state, raw, port, peer_port, unacknowledged, inode, sent, received, room
+                state,
+                raw,
+                port,
+                peer_port,
+                unacknowledged,
+                inode,
+                unread,
+                *_counts(data[88:size]),
+                room=room,
             )
             data = data[(size + 3) & ~3 :]
 
 
-def _counts(attributes: bytes) -> tuple[int, int]:
-    """Bytes sent (0 while some are still to be sent) and received, from struct tcp_info."""
+def _counts(attributes: bytes) -> tuple[int, int, int]:
+    """Bytes sent, received, and waiting to be sent, from struct tcp_info."""
     while len(attributes) >= 4:
         size, kind = struct.unpack_from("=HH", attributes)
         if kind == _INET_DIAG_INFO and size >= 4 + _BYTES_SENT + 16:
@@ -154,9 +166,9 @@ def _counts(attributes: bytes) -> tuple[int, int]:
             (received,) = struct.unpack_from("=Q", info, _BYTES_RECEIVED)
             (not_sent,) = struct.unpack_from("=I", info, _NOTSENT_BYTES)
             sent, again = struct.unpack_from("=QQ", info, _BYTES_SENT)
-            return (0 if not_sent else sent - again), received
+            return sent - again, received, not_sent
         attributes = attributes[max(4, (size + 3) & ~3) :]
-    return 0, 0
+    return 0, 0, 0
 
 
 def _by_proc() -> Iterator[TcpSocket]:

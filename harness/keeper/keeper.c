@@ -99,7 +99,7 @@ static void enter_user_namespace(void)
 }
 
 /* Child side: becomes the program. */
-static void become(char *program[], const struct limits *limits)
+static void become(char *program[], const struct limits *limits, pid_t keeper)
 {
 	setsid(); /* kill(0, ...) reaches only its own */
 
@@ -114,6 +114,8 @@ static void become(char *program[], const struct limits *limits)
 		give_up("setuid");
 	/* Should the keeper itself be killed. After setuid, which forgets it. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != keeper)
+		_exit(127);
 
 	/* Signals as a shell would hand them on: all default, none blocked. */
 	for (int i = 1; i < NSIG; i++)
@@ -348,11 +350,12 @@ int main(int argc, char *argv[])
 	char nothing;
 	if (pipe2(until_exec, O_CLOEXEC) < 0)
 		give_up("pipe");
+	pid_t keeper = getpid();
 	pid_t program = fork();
 	if (program < 0)
 		give_up("fork");
 	if (program == 0)
-		become(argv + optind, &limits);
+		become(argv + optind, &limits, keeper);
 	close(until_exec[1]);
 	while (read(until_exec[0], &nothing, 1) < 0 && errno == EINTR)
 		;

@@ -34,6 +34,7 @@
 /* The shared page. forklab/probe.py has the same fields in the same order. */
 static struct page {
 	int fork_errno, fork_failures, forks_failed;
+	int forks, caught_at_first_fork;
 	int accept_errno, accept_failures, accepts_failed;
 	int bind_errno, bind_port;
 	int write_limit;
@@ -85,8 +86,26 @@ static bool take(int *failures)
 
 /* Faults ----------------------------------------------------------------------------------- */
 
+/* Whether it calls a function of the program's. */
+static bool is_function(const struct sigaction *action)
+{
+	return (action->sa_flags & SA_SIGINFO) ||
+	       (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
+}
+
+/* Whether SIGCHLD has a handler. */
+static bool sigchld_is_caught(void)
+{
+	struct sigaction action;
+
+	REAL(sigaction)(SIGCHLD, NULL, &action);
+	return is_function(&action);
+}
+
 static bool fork_fails(void)
 {
+	if (page->forks++ == 0)
+		page->caught_at_first_fork = sigchld_is_caught();
 	if (!take(&page->fork_failures))
 		return false;
 	page->forks_failed++;
@@ -97,6 +116,12 @@ static bool fork_fails(void)
 pid_t fork(void)
 {
 	return fork_fails() ? -1 : REAL(fork)();
+}
+
+/* As fork, without handlers of pthread_atfork; since glibc 2.34. */
+pid_t _Fork(void)
+{
+	return fork();
 }
 
 /* A vfork that comes back through this frame can't share its memory: POSIX allows a fork. */
@@ -204,12 +229,6 @@ static void watched_handler(int signal_number, siginfo_t *info, void *context)
 	}
 	errno = before;
 	__atomic_add_fetch(&page->handler_runs, 1, __ATOMIC_SEQ_CST);
-}
-
-static bool is_function(const struct sigaction *action)
-{
-	return (action->sa_flags & SA_SIGINFO) ||
-	       (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
 }
 
 static handler_function *handler_of(const struct sigaction *action)

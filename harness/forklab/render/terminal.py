@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from forklab import paths
+from forklab.evidence import plain
 from forklab.result import (
     DOES_NOT_BUILD,
     ERROR,
@@ -76,7 +77,7 @@ class Report:
         encoding = (getattr(console.file, "encoding", None) or "ascii").lower()
         self._marks = MARKS if "utf" in encoding else ASCII_MARKS
         self._print(Text(TITLES[lab], "bold"))
-        self._print(Text(submission, "dim"))
+        self._print(Text(plain(submission), "dim"))
         if untouched:
             handout = paths.handout_of(lab).relative_to(paths.KIT)
             self._print()
@@ -165,7 +166,7 @@ class Report:
         self._print(f"make hint CHECK={found.id}", indent=4)
         self._print(f"less {found.read}", indent=4)
         own = self._submission == str(paths.work_of(self._lab).relative_to(paths.KIT))
-        which = "" if own else f" SUBMISSION={self._submission}"
+        which = "" if own else f" SUBMISSION={plain(self._submission)}"
         self._print(f"make run LAB={number} PORT=9190{which}", indent=4)
         self._print("make client PORT=9190          (in another terminal)", indent=4)
 
