@@ -284,7 +284,6 @@ def test_restarts_at_once(launch: Launcher) -> None:
     "1.13",
     "stays one process",
     points=5,
-    needs="1.8",
     hints=[
         "How many processes does ps show of your server while a client is connected?",
         "An iterative server is one process with one thread. That it makes others wait is its "

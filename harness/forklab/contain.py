@@ -316,12 +316,13 @@ def start(
         options += ["-u", str(uid)]
         if owns is not None:
             os.chown(owns, uid, uid)
+    options += [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
     argv = [str(keeper()), *options, "-c", str(theirs.fileno()), "--", *map(str, command)]
     try:
         keeping = subprocess.Popen(
             argv,
             cwd=cwd,
-            env=dict(env),
+            env={},  # the program's is not the keeper's: it may hold an LD_PRELOAD
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

@@ -38,6 +38,7 @@ class Habits:
     fixed_port: int | None = None  # it listens there whatever its argument says
     greeting: bytes = b""  # it says this to every client first
     restless: bool = False  # it never sleeps
+    fidgets: bool = False  # it naps and wakes without end
     swaps_bytes: bool = False  # it forgets htons: 9190 becomes 58915
 
     def heard_at(self, port: int) -> int:
@@ -101,7 +102,7 @@ class Launcher:
             limits=SANITIZED_LIMITS if sanitized else None,
             beside=beside,
         )
-        server.restless = self.habits.restless
+        server.restless, server.fidgets = self.habits.restless, self.habits.fidgets
         self.servers.append(server)
         return self._stack.enter_context(server)
 

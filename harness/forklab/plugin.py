@@ -267,6 +267,7 @@ def launch(
         launcher = Launcher(submission, habits, folder, stack)
         yield launcher
     habits.restless |= any(one.restless for one in launcher.servers)
+    habits.fidgets |= any(one.fidgets for one in launcher.servers)
 
 
 @pytest.fixture

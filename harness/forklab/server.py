@@ -29,12 +29,15 @@ T = TypeVar("T")
 # A wait ends when nothing more can happen. These bound it where that can't be seen.
 TIMER_SECONDS = 1.5  # asleep, but in a call with a time-out: it may wake by itself
 NAPS_SECONDS = 3.0  # several such naps together
+RESTLESS_NAPS = 0.1  # the same, for a program that was seen to nap and wake without end
 CPU_SECONDS = 1.0  # of CPU time burnt without getting there
 RESTLESS_SECONDS = 0.05  # of CPU time, for a program that was seen never to sleep
 WALL_SECONDS = 60.0  # whatever happens
 SURE_SECONDS = 0.02  # how long "nothing will happen" has to hold
 
-PORTS = range(10_000, 30_000)  # below the ephemeral ports, or a client might take the server's
+# Below the ephemeral ports, or a client might take the server's. A program that forgets htons swaps
+# the two bytes, and ports below 1024 are not for everyone.
+PORTS = [port for port in range(10_000, 30_000) if port & 0xFF >= 4]
 
 
 @contextmanager
@@ -121,6 +124,7 @@ class Server:
             )
         self.pid = self._contained.pid
         self.restless = False  # it was waited for to sleep, and didn't
+        self.fidgets = False  # it was waited for while it napped, in vain
         self._family = procfs.Family(self._contained.keeper_pid)
 
     def __enter__(self) -> Server:
@@ -295,7 +299,8 @@ class Server:
                 nap.seconds = now - nap.began
                 if nap.seconds >= (SURE_SECONDS if rest.for_ever else TIMER_SECONDS):
                     return condition()
-                if napped + nap.seconds >= NAPS_SECONDS:
+                if napped + nap.seconds >= (RESTLESS_NAPS if self.fidgets else NAPS_SECONDS):
+                    self.fidgets = True
                     return condition()
             if now - began > WALL_SECONDS:
                 return condition()

@@ -1,7 +1,8 @@
 /*
  * keeper: starts one program and answers for every process that comes of it.
  *
- *	keeper [-u UID] [-U] [-n NPROC] [-f FSIZE] [-m MEMORY] [-t CPU] -c FD -- PROGRAM [ARG ...]
+ *	keeper [-u UID] [-U] [-n NPROC] [-f FSIZE] [-m MEMORY] [-t CPU] [-e NAME=VALUE ...] -c FD \
+ *		-- PROGRAM [ARG ...]
  *
  * It is a subreaper (prctl(2)): whatever the program forks, however often it forks and
  * whoever of them daemonises, stays below the keeper in the process tree. On FD, a socket,
@@ -19,6 +20,7 @@
  *
  *	-u UID		run as this user and group, which nobody else uses (needs root)
  *	-U		count processes in a user namespace of its own (user_namespaces(7))
+ *	-e NAME=VALUE	is all of the program's environment (the keeper's own is not handed on)
  *	-n, -f, -m, -t	RLIMIT_NPROC, RLIMIT_FSIZE, RLIMIT_AS (bytes), RLIMIT_CPU (seconds)
  */
 #define _GNU_SOURCE
@@ -46,6 +48,7 @@ struct limits {
 };
 
 static int control = -1;
+static char *environment[32]; /* the program's; the last one stays NULL */
 
 /* Only there to interrupt ppoll. */
 static void on_sigchld(int signal_number)
@@ -124,7 +127,7 @@ static void become(char *program[], const struct limits *limits, pid_t keeper)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 
-	execv(program[0], program);
+	execve(program[0], program, environment);
 	give_up(program[0]);
 }
 
@@ -298,8 +301,9 @@ static rlim_t number(const char *text)
 int main(int argc, char *argv[])
 {
 	struct limits limits = { 0 };
+	size_t variables = 0;
 
-	for (int option; (option = getopt(argc, argv, "+u:Un:f:m:t:c:")) != -1;) {
+	for (int option; (option = getopt(argc, argv, "+u:Un:f:m:t:c:e:")) != -1;) {
 		switch (option) {
 		case 'u':
 			limits.uid = (uid_t)number(optarg);
@@ -319,6 +323,10 @@ int main(int argc, char *argv[])
 		case 't':
 			limits.cpu = number(optarg);
 			break;
+		case 'e':
+			if (variables < sizeof(environment) / sizeof(environment[0]) - 1)
+				environment[variables++] = optarg;
+			break;
 		case 'c':
 			control = (int)number(optarg);
 			break;
@@ -328,7 +336,7 @@ int main(int argc, char *argv[])
 	}
 	if (control < 0 || optind == argc) {
 		fprintf(stderr, "usage: keeper [-u UID] [-U] [-n NPROC] [-f FSIZE] [-m MEMORY] "
-				"[-t CPU] -c FD -- PROGRAM [ARG ...]\n");
+				"[-t CPU] [-e NAME=VALUE ...] -c FD -- PROGRAM [ARG ...]\n");
 		return 2;
 	}
 

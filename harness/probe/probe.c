@@ -121,7 +121,7 @@ pid_t fork(void)
 /* As fork, without handlers of pthread_atfork; since glibc 2.34. */
 pid_t _Fork(void)
 {
-	return fork();
+	return fork_fails() ? -1 : REAL(_Fork)();
 }
 
 /* A vfork that comes back through this frame can't share its memory: POSIX allows a fork. */
