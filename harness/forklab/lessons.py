@@ -728,8 +728,10 @@ def survives_vanishing_clients(server: Server, clients: Clients, others: bool = 
         diagnosis="spins-while-idle",
     )
     silent.ask(HELLO)
-    silent.close()
-    if not others:
+    if others:
+        silent.reset()
+    else:
+        silent.close()
         expect_rest(server, "after a client has left")
 
     vanishing = clients.connect()

@@ -19,7 +19,7 @@ LABS = list(paths.LAB_FOLDERS)
 MARKER = re.compile(r"/\* (?:step (?P<step>\d[a-z]): .*|end (?P<end>\d[a-z])) \*/")
 
 # What each starter gets as it is handed out: its score, and the first check to work on.
-SCORES = {"lab1": (5, "1.3"), "lab2": (25, "2.5"), "lab3": (50, "3.6"), "lab4": (30, "4.5")}
+SCORES = {"lab1": (5, "1.3"), "lab2": (25, "2.5"), "lab3": (50, "3.6"), "lab4": (25, "4.5")}
 
 
 def outside(text: str) -> list[str]:
