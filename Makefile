@@ -95,7 +95,8 @@ solutions: .venv/.forklab-stamp
 ## test | test the harness (TESTARGS='-k reap -x' goes to pytest)
 .PHONY: test
 test: .venv/.forklab-dev-stamp
-	@$(PYTHON) -m pytest harness/tests $(TESTARGS)
+	@workers=$$($(PYTHON) -c 'import os, xdist; print("-n", len(os.sched_getaffinity(0)))' 2>&-); \
+	$(PYTHON) -m pytest -q harness/tests $$workers $(TESTARGS)
 
 ## bench | how long grading takes
 .PHONY: bench

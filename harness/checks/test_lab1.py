@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from forklab import lessons
 from forklab.clients import Clients
 from forklab.echoes import expect_echo
 from forklab.evidence import process_table, transcript
 from forklab.launch import Launcher
+from forklab.lessons import crowds, descriptors, echoing, memory, starting, survival, traffic
 from forklab.rubric import check, expect
 from forklab.server import Server
 
@@ -27,7 +27,7 @@ from forklab.server import Server
 )
 def test_builds_without_warnings(launch: Launcher) -> None:
     """Compiled your server.c with cc -std=gnu17 -Wall -Wextra -g."""
-    lessons.builds_without_warnings(launch)
+    starting.builds_without_warnings(launch)
 
 
 @check(
@@ -45,7 +45,7 @@ def test_builds_without_warnings(launch: Launcher) -> None:
 def test_refuses_bad_arguments(launch: Launcher) -> None:
     """Started the server with none, two and with seven kinds of wrong arguments, and looked for
     words, an exit status other than 0, and listening sockets."""
-    lessons.refuses_bad_arguments(launch)
+    starting.refuses_bad_arguments(launch)
 
 
 @check(
@@ -64,7 +64,7 @@ def test_refuses_bad_arguments(launch: Launcher) -> None:
 def test_listens_on_its_port(launch: Launcher) -> None:
     """Started the server with a free port and looked, without connecting, whether it or a child of
     it has a socket that listens there."""
-    lessons.listens_on_its_port(launch)
+    starting.listens_on_its_port(launch)
 
 
 @check(
@@ -81,7 +81,7 @@ def test_listens_on_its_port(launch: Launcher) -> None:
 )
 def test_says_when_the_port_is_taken(launch: Launcher) -> None:
     """Started a second copy on the port that the first one has."""
-    lessons.says_when_the_port_is_taken(launch)
+    starting.says_when_the_port_is_taken(launch)
 
 
 @check(
@@ -100,7 +100,7 @@ def test_says_when_the_port_is_taken(launch: Launcher) -> None:
 def test_echoes_one_client(launch: Launcher, server: Server) -> None:
     """Sent three messages on one connection, each after the answer to the one before."""
     with Clients(server) as clients:
-        lessons.echoes_one_client(launch, server, clients)
+        echoing.echoes_one_client(launch, server, clients)
 
 
 @check(
@@ -116,7 +116,7 @@ def test_echoes_one_client(launch: Launcher, server: Server) -> None:
 )
 def test_echoes_every_byte(clients: Clients) -> None:
     """Sent text with a NUL in it, all 256 byte values, a run of NULs, 100 KB of random bytes."""
-    lessons.echoes_every_byte(clients.connect())
+    echoing.echoes_every_byte(clients.connect())
 
 
 @check(
@@ -134,8 +134,8 @@ def test_echoes_every_byte(clients: Clients) -> None:
 def test_echoes_a_long_stream_whole(launch: Launcher, clients: Clients) -> None:
     """Sent 8 MiB in odd-sized pieces and read slowly; then 12 KB to a server whose every write to a
     socket takes at most 7 bytes, as a nearly full buffer does."""
-    lessons.echoes_a_long_stream(clients)
-    lessons.survives_short_writes(launch)
+    echoing.echoes_a_long_stream(clients)
+    echoing.survives_short_writes(launch)
 
 
 @check(
@@ -154,13 +154,13 @@ def test_serves_clients_in_turn(server: Server, clients: Clients) -> None:
     """Twenty clients, one after the other, each with a message of its own."""
     for number in range(1, 21):
         client = clients.connect()
-        got = lessons.ask_number(client, number)
+        got = traffic.ask_number(client, number)
         expect(
             got == b"message %d\n" % number,
             expected="an echo for each of twenty clients, one after the other",
             seen=f"client number {number} got {'another answer' if got else 'no answer'}",
             evidence=partial(transcript, client),
-            diagnosis=lessons.unless_spinning(server, got, "stops-after-n-clients"),
+            diagnosis=survival.unless_spinning(server, got, "stops-after-n-clients"),
         )
         client.close()
 
@@ -208,7 +208,7 @@ def test_makes_the_second_client_wait(server: Server, clients: Clients) -> None:
         expected="client B gets all of its echo once client A has left",
         seen=f"{len(got)} of {len(lines)} bytes",
         evidence=lambda: transcript(first, second),
-        diagnosis=lessons.unless_spinning(server, got, "drops-the-waiting-client"),
+        diagnosis=survival.unless_spinning(server, got, "drops-the-waiting-client"),
     )
 
 
@@ -229,7 +229,7 @@ def test_survives_a_client_that_vanishes(server: Server, clients: Clients) -> No
     """One client said nothing for a while and left, one reset its connection. Another sent 60 KB
     while the server was frozen (SIGSTOP) and closed without reading: thawed, the server wrote to a
     client that was gone. After each the server had to be asleep, and at last serve the next."""
-    lessons.survives_vanishing_clients(server, clients, others=False)
+    survival.survives_vanishing_clients(server, clients, others=False)
 
 
 @check(
@@ -247,7 +247,7 @@ def test_survives_a_client_that_vanishes(server: Server, clients: Clients) -> No
 def test_gives_its_descriptors_back(server: Server, clients: Clients) -> None:
     """Compared the server's open descriptors before and after twenty clients, every second of which
     reset its connection."""
-    lessons.gives_descriptors_back(server, clients)
+    descriptors.gives_descriptors_back(server, clients)
 
 
 @check(
@@ -267,7 +267,7 @@ def test_restarts_at_once(launch: Launcher) -> None:
     first = launch.listening()
     with Clients(first, launch.habits.greeting) as clients:
         client = clients.connect()
-        client.ask(lessons.HELLO)
+        client.ask(traffic.HELLO)
         first.end()
         client.await_end()
         second = launch.start(*first.arguments, port=first.port)
@@ -293,7 +293,7 @@ def test_restarts_at_once(launch: Launcher) -> None:
 )
 def test_stays_one_process(server: Server, clients: Clients) -> None:
     """Counted processes and threads with a client connected and after it."""
-    lessons.stays_one_process(server, clients)
+    crowds.stays_one_process(server, clients)
 
 
 @check(
@@ -311,4 +311,4 @@ def test_stays_one_process(server: Server, clients: Clients) -> None:
 def test_no_memory_errors(launch: Launcher) -> None:
     """Built your program with AddressSanitizer and UndefinedBehaviorSanitizer and sent it what the
     other checks send: text, all bytes, 100 KB, clients that reset and leave."""
-    lessons.no_memory_errors(launch, lessons.memory_traffic)
+    memory.no_memory_errors(launch, memory.memory_traffic)

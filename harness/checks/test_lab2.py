@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from forklab import lessons
 from forklab.clients import Clients
 from forklab.evidence import process_table
 from forklab.launch import Launcher
+from forklab.lessons import crowds, descriptors, echoing, memory, starting, survival, traffic
 from forklab.result import Evidence
 from forklab.rubric import check, expect
 from forklab.server import Server
@@ -25,7 +25,7 @@ from forklab.server import Server
 )
 def test_builds_without_warnings(launch: Launcher) -> None:
     """Compiled your server.c with cc -std=gnu17 -Wall -Wextra -g and labs/common."""
-    lessons.builds_without_warnings(launch)
+    starting.builds_without_warnings(launch)
 
 
 @check(
@@ -43,8 +43,8 @@ def test_builds_without_warnings(launch: Launcher) -> None:
 def test_refuses_bad_arguments(launch: Launcher) -> None:
     """Started the server with none, two and seven kinds of wrong arguments; then a second copy on
     the port that the first one has."""
-    lessons.refuses_bad_arguments(launch)
-    lessons.says_when_the_port_is_taken(launch)
+    starting.refuses_bad_arguments(launch)
+    starting.says_when_the_port_is_taken(launch)
 
 
 @check(
@@ -62,7 +62,7 @@ def test_refuses_bad_arguments(launch: Launcher) -> None:
 def test_listens_on_its_port(launch: Launcher) -> None:
     """Started the server with a free port and looked, without connecting, whether it or a child of
     it has a socket that listens there."""
-    lessons.listens_on_its_port(launch)
+    starting.listens_on_its_port(launch)
 
 
 @check(
@@ -81,7 +81,7 @@ def test_listens_on_its_port(launch: Launcher) -> None:
 def test_echoes_every_byte(launch: Launcher, server: Server) -> None:
     """Sent three messages on one connection; then text with a NUL in it, all 256 byte values, a run
     of NULs and 100 KB of random bytes; then a stream to a server whose writes are cut short."""
-    lessons.echoes_on_and_on(launch, server)
+    echoing.echoes_on_and_on(launch, server)
 
 
 @check(
@@ -99,7 +99,7 @@ def test_echoes_every_byte(launch: Launcher, server: Server) -> None:
 def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
     """Connected a client that stays silent, then eight more, and asked them in reverse order of
     connecting: a server that takes them one by one cannot answer the last one first."""
-    lessons.serves_at_once(server, clients)
+    crowds.serves_at_once(server, clients)
 
 
 @check(
@@ -117,7 +117,7 @@ def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
 )
 def test_one_child_for_each_client(server: Server, clients: Clients) -> None:
     """Counted the server's children before anybody came, and with eight clients connected."""
-    lessons.one_child_each(server, clients)
+    crowds.one_child_each(server, clients)
 
 
 @check(
@@ -136,7 +136,7 @@ def test_one_child_for_each_client(server: Server, clients: Clients) -> None:
 def test_parent_lets_go_of_the_connection(server: Server, clients: Clients) -> None:
     """Compared the parent's descriptors before, with and after eight clients; one of them
     half-closed and had to see the end of the stream."""
-    lessons.parent_lets_go(server, clients)
+    descriptors.parent_lets_go(server, clients)
 
 
 @check(
@@ -153,7 +153,7 @@ def test_parent_lets_go_of_the_connection(server: Server, clients: Clients) -> N
 )
 def test_child_lets_go_of_the_listener(server: Server, clients: Clients) -> None:
     """Looked for the listening socket among the open descriptors of three children."""
-    lessons.child_lets_go(server, clients)
+    descriptors.child_lets_go(server, clients)
 
 
 @check(
@@ -170,7 +170,7 @@ def test_child_lets_go_of_the_listener(server: Server, clients: Clients) -> None
 )
 def test_child_ends_with_its_client(server: Server, clients: Clients) -> None:
     """Eight clients connected, spoke and left; then looked who still runs."""
-    lessons.child_ends_with_its_client(server, clients)
+    descriptors.child_ends_with_its_client(server, clients)
 
 
 @check(
@@ -190,7 +190,7 @@ def test_child_ends_with_its_client(server: Server, clients: Clients) -> None:
 def test_says_each_thing_once(launch: Launcher) -> None:
     """Ran five clients twice, with stdout line-buffered as on a terminal and with stdout in a file,
     and compared how often each line was written."""
-    lessons.says_each_thing_once(launch)
+    crowds.says_each_thing_once(launch)
 
 
 @check(
@@ -213,12 +213,12 @@ def test_leaves_its_zombies(
     more when another client had come."""
     crowd = clients.crowd(8)
     for number, client in enumerate(crowd):
-        lessons.ask_number(client, number)
+        traffic.ask_number(client, number)
     crowd.close()
     server.wait_for(lambda: not server.living())
     for another in (False, True):
         if another:
-            clients.connect().ask(lessons.HELLO)
+            clients.connect().ask(traffic.HELLO)
         server.wait_for(lambda: len(server.zombies()) < len(crowd))  # would one be reaped yet?
         zombies = server.zombies()
         expect(
@@ -246,7 +246,7 @@ def test_leaves_its_zombies(
 def test_survives_clients_that_vanish(server: Server, clients: Clients) -> None:
     """One client stayed; one said nothing and left; one reset its connection; one sent 60 KB and
     closed without reading. Then the first one and a new one had to be served."""
-    lessons.survives_vanishing_clients(server, clients)
+    survival.survives_vanishing_clients(server, clients)
 
 
 @check(
@@ -264,7 +264,7 @@ def test_survives_clients_that_vanish(server: Server, clients: Clients) -> None:
 def test_survives_a_failed_fork(launch: Launcher) -> None:
     """Let the second call of fork fail with EAGAIN: its client had to see the connection close,
     nothing might stay open, and the client before and the one after had to be served."""
-    lessons.survives_failed_fork(launch)
+    survival.survives_failed_fork(launch)
 
 
 @check(
@@ -281,4 +281,4 @@ def test_survives_a_failed_fork(launch: Launcher) -> None:
 def test_no_memory_errors(launch: Launcher) -> None:
     """Built your program with AddressSanitizer and UndefinedBehaviorSanitizer and sent it what the
     other checks send: text, all bytes, 100 KB, clients that reset and leave."""
-    lessons.no_memory_errors(launch, lessons.memory_traffic)
+    memory.no_memory_errors(launch, memory.memory_traffic)

@@ -1,8 +1,17 @@
 """Lab 3: no zombies, because the parent ignores SIGCHLD; and a command in a byte stream."""
 
-from forklab import lessons
 from forklab.clients import Clients
 from forklab.launch import Launcher
+from forklab.lessons import (
+    crowds,
+    descriptors,
+    echoing,
+    memory,
+    sessions,
+    sigchld,
+    starting,
+    survival,
+)
 from forklab.rubric import check
 from forklab.server import Server
 
@@ -20,7 +29,7 @@ from forklab.server import Server
 )
 def test_builds_without_warnings(launch: Launcher) -> None:
     """Compiled your server.c with cc -std=gnu17 -Wall -Wextra -g and labs/common."""
-    lessons.builds_without_warnings(launch)
+    starting.builds_without_warnings(launch)
 
 
 @check(
@@ -39,7 +48,7 @@ def test_builds_without_warnings(launch: Launcher) -> None:
 def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
     """Started the server with a free port and looked whether it listens there; then with none, two
     and seven kinds of wrong arguments."""
-    lessons.listens_then_refuses(launch)
+    starting.listens_then_refuses(launch)
 
 
 @check(
@@ -59,7 +68,7 @@ def test_echoes_lines(launch: Launcher, server: Server) -> None:
     """Sent lines short and empty, one of 10,000 bytes, one with NULs, one that ends with \\r\\n,
     20 KB of random bytes, and an unfinished last line before half-closing; then a stream to a
     server whose writes are cut short."""
-    lessons.echoes_on_and_on_in_lines(launch, server)
+    echoing.echoes_on_and_on_in_lines(launch, server)
 
 
 @check(
@@ -76,8 +85,8 @@ def test_echoes_lines(launch: Launcher, server: Server) -> None:
 def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
     """Counted the children with eight clients connected; then held a silent client and asked eight
     more in reverse order of connecting."""
-    lessons.one_child_each(server, clients)
-    lessons.serves_at_once(server, clients)
+    crowds.one_child_each(server, clients)
+    crowds.serves_at_once(server, clients)
 
 
 @check(
@@ -95,7 +104,7 @@ def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
 def test_keeps_the_right_descriptors(launch: Launcher, server: Server, clients: Clients) -> None:
     """Compared the parent's descriptors before, with and after eight clients; half-closed one;
     looked for the listening socket in the children; and who still ran when all had left."""
-    lessons.right_descriptors(server, clients)
+    descriptors.right_descriptors(server, clients)
 
 
 @check(
@@ -113,7 +122,7 @@ def test_keeps_the_right_descriptors(launch: Launcher, server: Server, clients: 
 def test_ignores_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
     """Read the server's signal masks in /proc/PID/status after a first client. The grader started
     it with SIGCHLD at its default."""
-    lessons.ignores_sigchld(launch, server, clients)
+    sigchld.ignores_sigchld(launch, server, clients)
 
 
 @check(
@@ -131,7 +140,7 @@ def test_ignores_sigchld(launch: Launcher, server: Server, clients: Clients) -> 
 def test_never_a_zombie(server: Server, clients: Clients) -> None:
     """Three bursts of sixteen clients came and went; in the first the parent was frozen (SIGSTOP)
     while its children ended. Looked for zombies all the time."""
-    lessons.never_a_zombie(server, clients)
+    sigchld.never_a_zombie(server, clients)
 
 
 @check(
@@ -150,7 +159,7 @@ def test_never_a_zombie(server: Server, clients: Clients) -> None:
 def test_exit_ends_the_session(server: Server, clients: Clients) -> None:
     """Two clients spoke; one sent exit and a newline and had to see the end of the stream, nothing
     else, and its child had to end. The other had to be served on. Then the same with \\r\\n."""
-    lessons.exit_ends_the_session(server, clients)
+    sessions.exit_ends_the_session(server, clients)
 
 
 @check(
@@ -169,7 +178,7 @@ def test_exit_ends_the_session(server: Server, clients: Clients) -> None:
 def test_exit_is_a_line(server: Server, clients: Clients) -> None:
     """Sent exits, a space before exit, exit inside a line (all to be echoed); ex and it in two
     segments; and three lines with exit in the middle in one segment."""
-    lessons.exit_is_a_line(server, clients)
+    sessions.exit_is_a_line(server, clients)
 
 
 @check(
@@ -187,7 +196,7 @@ def test_exit_is_a_line(server: Server, clients: Clients) -> None:
 def test_survives_clients_that_vanish(server: Server, clients: Clients) -> None:
     """One client stayed; one said nothing and left; one reset its connection; one sent 60 KB and
     closed without reading. Then the first one and a new one had to be served."""
-    lessons.survives_vanishing_clients(server, clients)
+    survival.survives_vanishing_clients(server, clients)
 
 
 @check(
@@ -205,7 +214,7 @@ def test_survives_clients_that_vanish(server: Server, clients: Clients) -> None:
 def test_survives_a_failed_fork(launch: Launcher) -> None:
     """Let the second call of fork fail with EAGAIN: its client had to see the connection close,
     nothing might stay open, and the client before and the one after had to be served."""
-    lessons.survives_failed_fork(launch)
+    survival.survives_failed_fork(launch)
 
 
 @check(
@@ -222,4 +231,4 @@ def test_survives_a_failed_fork(launch: Launcher) -> None:
 def test_no_memory_errors(launch: Launcher) -> None:
     """Built your program with AddressSanitizer and UndefinedBehaviorSanitizer and sent it what the
     other checks send: lines, all bytes, 100 KB, clients that reset and leave, and exit."""
-    lessons.no_memory_errors(launch, lessons.memory_traffic)
+    memory.no_memory_errors(launch, memory.memory_traffic)

@@ -3,10 +3,20 @@
 import errno
 import signal
 
-from forklab import lessons
 from forklab.clients import Clients
 from forklab.evidence import process_table, signal_table, transcript
 from forklab.launch import Launcher
+from forklab.lessons import (
+    crowds,
+    descriptors,
+    echoing,
+    memory,
+    sessions,
+    sigchld,
+    starting,
+    survival,
+    traffic,
+)
 from forklab.rubric import check, expect
 from forklab.server import Server
 
@@ -25,7 +35,7 @@ from forklab.server import Server
 )
 def test_builds_without_warnings(launch: Launcher) -> None:
     """Compiled your server.c with cc -std=gnu17 -Wall -Wextra -g and labs/common."""
-    lessons.builds_without_warnings(launch)
+    starting.builds_without_warnings(launch)
 
 
 @check(
@@ -44,7 +54,7 @@ def test_builds_without_warnings(launch: Launcher) -> None:
 def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
     """Started the server with a free port and looked whether it listens there; then with none, two
     and seven kinds of wrong arguments."""
-    lessons.listens_then_refuses(launch)
+    starting.listens_then_refuses(launch)
 
 
 @check(
@@ -62,7 +72,7 @@ def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
 def test_echoes_lines_and_obeys_exit(launch: Launcher, server: Server) -> None:
     """Sent lines short, long, with NULs, with \\r\\n, unfinished; then exit in one piece and in
     two, alone and between other lines, and words that only look like it."""
-    lessons.echoes_on_and_on_in_lines(launch, server, and_then=lessons.obeys_exit)
+    echoing.echoes_on_and_on_in_lines(launch, server, and_then=sessions.obeys_exit)
 
 
 @check(
@@ -80,9 +90,9 @@ def test_echoes_lines_and_obeys_exit(launch: Launcher, server: Server) -> None:
 def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
     """Counted children and descriptors before, with and after eight clients; then held a silent
     client and asked eight more in reverse order of connecting."""
-    lessons.one_child_each(server, clients)
-    lessons.right_descriptors(server, clients)
-    lessons.serves_at_once(server, clients)
+    crowds.one_child_each(server, clients)
+    descriptors.right_descriptors(server, clients)
+    crowds.serves_at_once(server, clients)
 
 
 @check(
@@ -100,7 +110,7 @@ def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
 def test_catches_sigchld_and_goes_on(launch: Launcher, server: Server, clients: Clients) -> None:
     """Read the server's signal masks in /proc/PID/status, sent it SIGCHLD three times, and read
     them again."""
-    lessons.takes_sigchld(launch, server, clients)
+    sigchld.takes_sigchld(launch, server, clients)
 
 
 @check(
@@ -117,15 +127,15 @@ def test_catches_sigchld_and_goes_on(launch: Launcher, server: Server, clients: 
 )
 def test_reaps_a_lone_child_at_once(launch: Launcher, server: Server, clients: Clients) -> None:
     """One client came and left, and no other came after it: waited for its child to be reaped."""
-    lessons.must_reap_itself(launch, server)
+    sigchld.must_reap_itself(launch, server)
     client = clients.connect()
-    client.ask(lessons.HELLO)
+    client.ask(traffic.HELLO)
     client.close()
     if server.wait_for(lambda: not server.children()):
         return
     left = [process_table(server), signal_table(server.signal_masks())]
     another = clients.connect()
-    another.ask(lessons.HELLO)
+    another.ask(traffic.HELLO)
     reaped_now = server.wait_for(lambda: not server.zombies())
     expect(
         False,
@@ -155,10 +165,10 @@ def test_reaps_every_child_of_a_burst(launch: Launcher, server: Server, clients:
     """Eight clients connected. The server was frozen (SIGSTOP), all eight left, their children
     ended; so all eight exits met one pending SIGCHLD. Then it was thawed and the zombies
     counted."""
-    lessons.must_reap_itself(launch, server)
+    sigchld.must_reap_itself(launch, server)
     crowd = clients.crowd(8)
     for number, client in enumerate(crowd):
-        lessons.ask_number(client, number)
+        traffic.ask_number(client, number)
     server.settle()
     with server.frozen():
         crowd.close()
@@ -170,7 +180,7 @@ def test_reaps_every_child_of_a_burst(launch: Launcher, server: Server, clients:
     if left:
         diagnosis = "never-reaps" if len(left) == len(crowd) else "one-wait-per-signal"
     if len(left) == len(crowd):
-        clients.connect().ask(lessons.HELLO)
+        clients.connect().ask(traffic.HELLO)
         if server.wait_for(lambda: not server.zombies()):
             diagnosis = "reaps-on-next-accept"
     expect(
@@ -197,16 +207,16 @@ def test_reaps_every_child_of_a_burst(launch: Launcher, server: Server, clients:
 def test_never_waits_inside_the_handler(launch: Launcher, server: Server, clients: Clients) -> None:
     """One client stayed, one left, and a SIGCHLD came by hand (a signal may come for nothing). Then
     a third client had to be served."""
-    lessons.must_reap_itself(launch, server)
+    sigchld.must_reap_itself(launch, server)
     stays, leaves = clients.connect(), clients.connect()
-    stays.ask(lessons.HELLO)
-    leaves.ask(lessons.HELLO)
+    stays.ask(traffic.HELLO)
+    leaves.ask(traffic.HELLO)
     leaves.close()
     server.wait_for(lambda: len(server.children()) < 2)
     server.kill(signal.SIGCHLD)
     server.settle()
     third = clients.connect()
-    lessons.expect_service(
+    survival.expect_service(
         server, third, "for a third client, while the first is still there", "blocks-in-handler"
     )
 
@@ -226,15 +236,15 @@ def test_never_waits_inside_the_handler(launch: Launcher, server: Server, client
 def test_accept_survives_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
     """Sent the sleeping server SIGCHLD fifty times; then let one call of accept fail with EINTR in
     another copy. Both had to go on and serve."""
-    lessons.must_reap_itself(launch, server)
+    sigchld.must_reap_itself(launch, server)
     for _ in range(50):
         server.wait_for(lambda: server.sleeps(server.pid))
         server.kill(signal.SIGCHLD)
     server.settle()
-    lessons.expect_goes_on(server, "after SIGCHLD has interrupted accept (EINTR)", "dies-on-eintr")
-    lessons.expect_service(server, clients.connect(), "after fifty SIGCHLDs", "dies-on-eintr")
+    survival.expect_goes_on(server, "after SIGCHLD has interrupted accept (EINTR)", "dies-on-eintr")
+    survival.expect_service(server, clients.connect(), "after fifty SIGCHLDs", "dies-on-eintr")
     clients.leave()
-    lessons.survives_failed_accept(launch, errno.EINTR, "dies-on-eintr")
+    survival.survives_failed_accept(launch, errno.EINTR, "dies-on-eintr")
 
 
 @check(
@@ -252,7 +262,7 @@ def test_accept_survives_sigchld(launch: Launcher, server: Server, clients: Clie
 def test_loses_no_byte_in_a_signal_storm(server: Server, clients: Clients) -> None:
     """Sent 8 MiB through one child to a client that is slow to read, and a SIGCHLD to that child
     whenever it slept in the middle of a write."""
-    lessons.survives_a_signal_storm(server, clients)
+    sigchld.survives_a_signal_storm(server, clients)
 
 
 @check(
@@ -271,7 +281,7 @@ def test_loses_no_byte_in_a_signal_storm(server: Server, clients: Clients) -> No
 def test_tells_how_each_child_ended(launch: Launcher) -> None:
     """One client left; the children of two others were killed with SIGKILL and SIGTERM by the
     grader. Looked for one line for each in what the server wrote."""
-    lessons.tells_how_children_ended(launch)
+    sigchld.tells_how_children_ended(launch)
 
 
 @check(
@@ -290,7 +300,7 @@ def test_tells_how_each_child_ended(launch: Launcher) -> None:
 def test_handler_keeps_to_safe_calls(launch: Launcher) -> None:
     """Watched the handler with a preloaded library while a child ended and after a SIGCHLD for
     nothing: which functions it called, and whether errno was the same after it."""
-    lessons.handler_is_safe(launch)
+    sigchld.handler_is_safe(launch)
 
 
 @check(
@@ -309,9 +319,9 @@ def test_handler_keeps_to_safe_calls(launch: Launcher) -> None:
 def test_survives_failing_fork_and_accept(launch: Launcher) -> None:
     """Let fork fail with EAGAIN and accept with ECONNABORTED, once each; then left the server no
     free descriptor (EMFILE) while a client waited, and measured its CPU time."""
-    lessons.survives_failed_fork(launch)
-    lessons.survives_failed_accept(launch, errno.ECONNABORTED, "dies-on-failed-accept")
-    lessons.survives_without_descriptors(launch)
+    survival.survives_failed_fork(launch)
+    survival.survives_failed_accept(launch, errno.ECONNABORTED, "dies-on-failed-accept")
+    survival.survives_without_descriptors(launch)
 
 
 @check(
@@ -332,7 +342,7 @@ def test_shuts_down_on_sigterm(launch: Launcher, server: Server, clients: Client
     port and its processes; then once more, with a child that was too slow to end at once."""
     crowd = clients.crowd(3)
     for number, client in enumerate(crowd):
-        lessons.ask_number(client, number)
+        traffic.ask_number(client, number)
     server.settle()
     server.kill(signal.SIGTERM)
     server.wait_for(lambda: server.exit)
@@ -374,7 +384,7 @@ def test_shuts_down_on_sigterm(launch: Launcher, server: Server, clients: Client
         evidence=lambda: transcript(*crowd),
     )
     clients.leave()
-    lessons.waits_for_slow_children(launch)
+    sigchld.waits_for_slow_children(launch)
 
 
 @check(
@@ -393,6 +403,6 @@ def test_survives_clients_that_vanish(launch: Launcher, server: Server, clients:
     """One client stayed, one said nothing and left, one reset, one sent 60 KB and closed without
     reading; the others had to be served. Then the same and more to a build with AddressSanitizer
     and UndefinedBehaviorSanitizer."""
-    lessons.survives_vanishing_clients(server, clients)
+    survival.survives_vanishing_clients(server, clients)
     clients.leave()
-    lessons.no_memory_errors(launch, lessons.memory_traffic)
+    memory.no_memory_errors(launch, memory.memory_traffic)

@@ -29,6 +29,7 @@ T = TypeVar("T")
 # A wait ends when nothing more can happen. These bound it where that can't be seen.
 TIMER_SECONDS = 1.5  # asleep, but in a call with a time-out: it may wake by itself
 NAPS_SECONDS = 3.0  # several such naps together
+LONGEST_LOOK = 0.02  # of the time between two looks, what counts as napped
 RESTLESS_NAPS = 0.1  # the same, for a program that was seen to nap and wake without end
 CPU_SECONDS = 1.0  # of CPU time burnt without getting there
 RESTLESS_SECONDS = 0.05  # of CPU time, for a program that was seen never to sleep
@@ -76,15 +77,6 @@ class _AtRest:
 
     threads: dict[tuple[int, int], procfs.Rest]
     for_ever: bool  # none of them in a call with a time-out: only we can wake it
-
-
-@dataclass
-class _Nap:
-    """A rest that goes on."""
-
-    rest: _AtRest
-    began: float
-    seconds: float = 0.0
 
 
 class Server:
@@ -281,8 +273,9 @@ class Server:
         """
         began = time.monotonic()
         cpu_at_start = self.cpu_seconds()
-        nap: _Nap | None = None
-        napped = 0.0  # seconds, in naps that are over
+        nap: _AtRest | None = None
+        nap_began = looked = began
+        napped = 0.0  # seconds in all, in this nap and others
         pause = 0.0002
         while True:
             if value := condition():
@@ -292,16 +285,17 @@ class Server:
             if rest is None:
                 if self.cpu_seconds() - cpu_at_start > (cpu or CPU_SECONDS):
                     return condition()
-            elif nap is None or rest.threads != nap.rest.threads:  # it was awake in between
-                napped += nap.seconds if nap else 0.0
-                nap = _Nap(rest, now)
             else:
-                nap.seconds = now - nap.began
-                if nap.seconds >= (SURE_SECONDS if rest.for_ever else TIMER_SECONDS):
+                # A long pause may be the machine's fault, and does not count as its nap.
+                napped += min(now - looked, LONGEST_LOOK)
+                if nap is None or rest.threads != nap.threads:  # it was awake in between
+                    nap, nap_began = rest, now
+                if now - nap_began >= (SURE_SECONDS if rest.for_ever else TIMER_SECONDS):
                     return condition()
-                if napped + nap.seconds >= (RESTLESS_NAPS if self.fidgets else NAPS_SECONDS):
+                if napped >= (RESTLESS_NAPS if self.fidgets else NAPS_SECONDS):
                     self.fidgets = True
                     return condition()
+            looked = now
             if now - began > WALL_SECONDS:
                 return condition()
             pause = min(pause * 1.5, 0.005)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from forklab import paths
 from forklab.gallery import Mutant, mutants_of
 from forklab.result import Result

@@ -1,0 +1,175 @@
+"""Several clients, and the processes that serve them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from forklab.clients import Clients, Crowd
+from forklab.echoes import compare
+from forklab.evidence import (
+    plain,
+    process_table,
+    transcript,
+)
+from forklab.launch import Launcher
+from forklab.lessons.traffic import HELLO, ask_number, count
+from forklab.procfs import Process
+from forklab.result import Evidence
+from forklab.rubric import expect
+from forklab.server import Server
+
+
+def expect_all_connect(crowd: Crowd) -> None:
+    """Fails the check if nobody listens any more for one of them."""
+    turned_away = [client for client in crowd if client.ended]
+    expect(
+        not turned_away,
+        expected=f"a server that goes on listening for {len(crowd)} more clients",
+        seen=f"{count(len(turned_away), 'client')} could not even connect",
+        evidence=lambda: transcript(turned_away[0]),
+        diagnosis="stops-after-n-clients",
+    )
+
+
+def serves_at_once(server: Server, clients: Clients, others: int = 8) -> None:
+    """A silent client first, then eight, asked in reverse order of connecting.
+
+    A connection alone proves nothing: the kernel accepts for a server that doesn't.
+    """
+    before = server.living()
+    silent = clients.connect()
+    crowd = clients.crowd(others)
+    expect_all_connect(crowd)
+    for number, client in reversed(list(enumerate(crowd, 1))):
+        got = ask_number(client, number)
+        expect(
+            got or number < others,
+            expected=f"an answer for each of {others} clients while a ninth is silent",
+            seen=f"the client that came last hears nothing while {others} others are connected",
+            evidence=lambda: [*transcript(silent, crowd[-1]), process_table(server)],
+            diagnosis="stops-after-n-clients"
+            if client.ended
+            else ("forks-ahead" if before else "one-at-a-time"),
+        )
+        compare(client, b"message %d\n" % number, got, "one-at-a-time" if not got else None)
+    silent.close()
+    crowd.close()
+    server.wait_for(lambda: not server.living())
+
+
+def one_child_each(server: Server, clients: Clients) -> None:
+    """As many children of the server as there are clients; one thread each."""
+    server.settle()
+    before = _alive(server.children())
+    expect(
+        not before,
+        expected="no child before the first client",
+        seen=f"{count(len(before), 'child', 'children')} before anybody connected",
+        evidence=process_table(server, before),
+        diagnosis="forks-ahead",
+    )
+    crowd = clients.crowd(8)
+    expect_all_connect(crowd)
+    unanswered = [c for number, c in enumerate(crowd) if not ask_number(c, number)]
+    server.wait_for(lambda: len(_alive(server.children())) == len(crowd))
+    server.settle()
+    family = server.family()
+    children = [one for one in family if one.parent == server.pid]
+    alive = _alive(children)
+    # A parent may have a thread of its own to reap; who serves should not.
+    threads = max((one.threads for one in children or family), default=0)
+    below = [one for one in family if one.pid != server.pid and one.parent != server.pid]
+    if threads > 1:
+        seen, diagnosis = f"a process with {threads} threads", "threads-not-processes"
+    elif _alive(below):
+        seen = (
+            f"{count(len(alive), 'living child', 'living children')} of the server, and "
+            f"{len(_alive(below))} that are not its own"
+        )
+        diagnosis = "grandchildren"
+    elif not alive:
+        seen, diagnosis = "no child: the server itself answers", "no-child"
+    elif unanswered:
+        seen = f"{len(unanswered)} of {len(crowd)} clients hear nothing while the others are there"
+        diagnosis = "one-at-a-time"
+    else:
+        seen = f"{count(len(alive), 'child', 'children')} for {len(crowd)} clients"
+        diagnosis = "wrong-number"
+    expect(
+        len(alive) == len(crowd) and threads <= 1 and not _alive(below),
+        expected=f"{len(crowd)} clients, {len(crowd)} children of the server, one thread each",
+        seen=seen,
+        evidence=process_table(server, family),
+        diagnosis=diagnosis,
+    )
+    crowd.close()
+
+
+def _alive(processes: Sequence[Process]) -> list[Process]:
+    return [one for one in processes if not one.is_zombie]
+
+
+def stays_one_process(server: Server, clients: Clients) -> None:
+    """No child and no second thread, with a client and after it."""
+    for moment in ("with a client", "after the client left"):
+        client = clients.connect()
+        client.ask(HELLO)
+        if moment != "with a client":
+            client.close()
+        server.settle()
+        if not server.is_running():
+            return  # why it ended is another check's question
+        family = server.family()
+        threads = max((one.threads for one in family), default=0)
+        expect(
+            len(family) == 1 and threads == 1,
+            expected="one process with one thread",
+            seen=f"{count(len(family), 'process', 'processes')} with at most "
+            f"{count(threads, 'thread')} each, {moment}",
+            evidence=process_table(server, family),
+            diagnosis="more-than-one-process",
+        )
+        client.close()
+
+
+def says_each_thing_once(launch: Launcher) -> None:
+    """Five clients with stdout on a file, and five with stdout line-buffered: the same lines."""
+    shown = []
+    for line_buffered in (True, False):
+        probe = launch.new_probe()
+        if line_buffered:
+            probe.buffer_lines()
+        server = launch.listening(probe=probe)
+        shown.append(_log_of_five_clients(launch, server))
+        server.end()
+    once, copied = (Counter(_without_numbers(line) for line in lines) for lines in shown)
+    repeated = copied - once
+    expect(
+        not repeated,
+        expected="each line once, also when stdout is a file",
+        seen=lambda: _most_repeated(repeated, once, shown[1]),
+        evidence=lambda: [Evidence("stdout, in a file", plain("\n".join(shown[1][:16])))],
+        diagnosis="copies-stdio-buffer",
+    )
+
+
+def _log_of_five_clients(launch: Launcher, server: Server) -> list[str]:
+    with Clients(server, launch.habits.greeting) as clients:
+        for _ in range(5):
+            client = clients.connect()
+            client.ask(HELLO)
+            client.close()
+            server.settle()
+    return server.stdout.decode(errors="replace").splitlines()
+
+
+def _most_repeated(repeated: Counter[str], once: Counter[str], log: list[str]) -> str:
+    masked, more = repeated.most_common(1)[0]
+    line = next(line for line in log if _without_numbers(line) == masked)
+    return f'"{plain(line)}" and its like {once[masked] + more} times instead of {once[masked]}'
+
+
+def _without_numbers(line: str) -> str:
+    return re.sub(r"\d+", "#", line)

@@ -1,0 +1,139 @@
+"""Bytes come back, all of them, however TCP and write cut them up."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from forklab.clients import Client, Clients
+from forklab.echoes import compare, expect_echo
+from forklab.evidence import (
+    transcript,
+    visible,
+)
+from forklab.launch import Launcher
+from forklab.lessons.starting import gate_stays_open
+from forklab.lessons.survival import expect_alive, expect_service
+from forklab.lessons.traffic import ALL_BYTES, HELLO, MESSAGES, long_text, random_bytes
+from forklab.rubric import expect
+from forklab.server import Server
+
+
+def echoes_one_client(launch: Launcher, server: Server, clients: Clients) -> Client:
+    """Three messages on one connection come back as they were sent, and nothing else does.
+
+    Returns the client. What the server says before it is asked is remembered: later clients
+    expect it.
+    """
+    client = clients.connect()
+    server.settle()
+    client.pump()
+    launch.habits.greeting = greeting = bytes(client.received)
+    client.received.clear()
+    for i, message in enumerate(MESSAGES):
+        got = client.ask(message)
+        answered_once = i > 0 and not got
+        compare(client, message, got, "answers-once" if answered_once else None)
+    expect(
+        not greeting,
+        expected="an echo and nothing else",
+        seen=f"the server says {visible(greeting)} before it is asked anything",
+        evidence=lambda: transcript(client),
+        diagnosis="greets-first",
+        goes_on=True,
+    )
+    return client
+
+
+def echoes_every_byte(client: Client) -> None:
+    """All 256 byte values, NULs among them, and 100 KB of everything come back."""
+    expect_echo(client, b"before\0after\n")
+    expect_echo(client, ALL_BYTES + b"\0" * 100 + b"\n")
+    expect_echo(client, random_bytes(100_000))
+
+
+def echoes_lines(client: Client) -> None:
+    """Lines long and short, with every byte in them, and an unfinished last one."""
+    for line in (HELLO, b"\n", b"carriage return\r\n", b"before\0after\n", b"x" * 10_000 + b"\n"):
+        expect_echo(client, line)
+    expect_echo(client, ALL_BYTES + b"\0" * 100 + b"\n")
+    expect_echo(client, random_bytes(20_000))
+    before = len(client.received)
+    client.send(b"unfinished")
+    client.half_close()
+    got = client.receive(before + len(b"unfinished"))[before:]
+    compare(client, b"unfinished", got, None if got else "loses-last-line")
+
+
+def echoes_a_long_stream(clients: Clients) -> None:
+    """8 MiB in odd-sized pieces to a client that is slow to read."""
+    client = clients.connect(receive_buffer=1 << 16)
+    data = long_text(8 << 20)
+    client.exchange(data, slow=True)
+    compare(client, data, bytes(client.received), "loses-part-of-a-stream")
+    client.half_close()
+    ends_in_good_order(client)
+
+
+def ends_in_good_order(client: Client) -> None:
+    """A client that half-closed sees the end of the stream, and no reset."""
+    client.await_end()
+    expect(
+        client.ended != "connection reset",
+        expected="the end of the stream after the last byte",
+        seen="a reset: the server throws the connection away instead of closing it",
+        evidence=lambda: transcript(client),
+        diagnosis="resets-its-clients",
+    )
+
+
+def survives_short_writes(launch: Launcher, diagnosis: str = "ignores-short-writes") -> None:
+    """The same with every write cut short, as a full socket buffer does."""
+    probe = launch.new_probe()
+    probe.shorten_writes(7)
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        client = clients.connect()
+        data = b"".join(b"line %d of a stream\n" % i for i in range(500))
+        client.exchange(data)
+        compare(client, data, bytes(client.received), diagnosis)
+
+
+def echoes_on_and_on(launch: Launcher, server: Server) -> None:
+    """What lab 1 taught about bytes and streams, in one go."""
+    with Clients(server) as clients:
+        client = echoes_one_client(launch, server, clients)
+        with gate_stays_open():
+            echoes_every_byte(client)
+        client.close()
+    with gate_stays_open():
+        survives_short_writes(launch)
+
+
+def echoes_on_and_on_in_lines(
+    launch: Launcher, server: Server, and_then: Callable[[Server, Clients], None] | None = None
+) -> None:
+    """The same for a server that reads lines; ``and_then`` something more with it."""
+    masks = server.signal_masks()
+    with Clients(server) as clients:
+        client = echoes_one_client(launch, server, clients)
+        with gate_stays_open():
+            echoes_lines(client)
+            client.close()
+            server.settle()
+    # Its first child has ended, and SIGCHLD has come.
+    by_signal = masks.has(masks.caught, signal.SIGCHLD)
+    expect_alive(
+        server,
+        "after its first client has left",
+        diagnosis="dies-on-eintr" if by_signal else "stops-after-n-clients",
+    )
+    with Clients(server, launch.habits.greeting) as clients:
+        second = clients.connect()
+        expect_service(server, second, "for a second client", "stops-after-n-clients")
+        second.close()
+        with gate_stays_open():
+            if and_then:
+                and_then(server, clients)
+    with gate_stays_open():
+        survives_short_writes(launch)

@@ -1,0 +1,301 @@
+"""What a server does with SIGCHLD, and with the children behind it."""
+
+from __future__ import annotations
+
+import errno
+import re
+import signal
+from functools import partial
+
+from forklab import procfs
+from forklab.clients import Clients
+from forklab.echoes import compare
+from forklab.evidence import (
+    last_words,
+    plain,
+    process_table,
+    signal_table,
+)
+from forklab.launch import Launcher
+from forklab.lessons.survival import expect_goes_on, expect_service, newest_child
+from forklab.lessons.traffic import HELLO, ask_number, long_text
+from forklab.procfs import Process
+from forklab.result import Evidence
+from forklab.rubric import expect, first_fix
+from forklab.server import Server
+
+
+def ignores_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
+    """SIGCHLD is ignored; or its children are reaped by the kernel all the same (SA_NOCLDWAIT)."""
+    client = clients.connect()
+    client.ask(HELLO)  # some ask for it only in the accept loop
+    server.settle()
+    masks = server.signal_masks()
+    caught = masks.has(masks.caught, signal.SIGCHLD)
+    if not caught and reaped_by_the_kernel(launch, server):
+        return  # also with SA_NOCLDWAIT, which no mask shows
+    expect(
+        masks.has(masks.ignored, signal.SIGCHLD),
+        expected="a server that ignores SIGCHLD",
+        seen="SIGCHLD has a handler" if caught else "SIGCHLD is at its default",
+        evidence=signal_table(masks),
+        diagnosis="catches-instead" if caught else "sigchld-at-default",
+    )
+
+
+def never_a_zombie(server: Server, clients: Clients) -> None:
+    """Not one Z in three bursts of sixteen, the parent frozen in the second."""
+    for burst in (1, 2, 3):
+        crowd = clients.crowd(16)
+        for number, client in enumerate(crowd):
+            ask_number(client, number)
+        most: list[Process] = []
+
+        def all_gone(most: list[Process] = most) -> bool:
+            family = server.family()
+            zombies = [one for one in family if one.is_zombie]
+            if len(zombies) > len(most):
+                most[:] = family
+            return all(one.is_zombie or one.pid == server.pid for one in family)
+
+        if burst == 1:
+            with server.frozen():
+                crowd.close()
+                server.wait_for(all_gone)
+                all_gone()
+        else:
+            crowd.close()
+            server.wait_for(all_gone)
+        zombies = [one for one in most if one.is_zombie]
+        if zombies:
+            server.wait_for(lambda: not server.zombies())
+        expect(
+            not zombies,
+            expected="no zombie at any time: nobody is to ask for the children's status",
+            seen=f"{len(zombies)} of {len(crowd)} children were zombies"
+            + (" while the parent was frozen" if burst == 1 else ""),
+            evidence=process_table(server, most),
+            diagnosis="leaves-zombies" if server.zombies() else "zombies-until-reaped",
+        )
+        if server.living():
+            first_fix("3.5")  # who does not end can't become a zombie
+
+
+def takes_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
+    """SIGCHLD has a handler, and still has it after three deliveries.
+
+    Or it is blocked, and taken by signalfd, sigwaitinfo and the like; then a child must be reaped.
+    """
+    server.settle()
+    first = server.signal_masks()
+    expect(
+        not reaped_by_the_kernel(launch, server),
+        expected="a server that catches SIGCHLD",
+        seen="it ignores SIGCHLD, as in lab 3"
+        if first.has(first.ignored, signal.SIGCHLD)
+        else "the kernel reaps its children for it (SA_NOCLDWAIT)",
+        evidence=signal_table(first),
+        diagnosis="still-ignores-sigchld",
+    )
+    if not first.has(first.caught, signal.SIGCHLD):
+        client = clients.connect()
+        client.ask(HELLO)
+        client.close()
+        reaped = server.wait_for(lambda: not server.children())
+        first = server.signal_masks()
+        if reaped and first.has(first.blocked, signal.SIGCHLD):
+            return
+        if first.has(first.caught, signal.SIGCHLD):
+            _expect_handler_before_fork(launch)
+    expect(
+        first.has(first.caught, signal.SIGCHLD),
+        expected="a server that catches SIGCHLD",
+        seen="SIGCHLD is blocked, and no child is reaped"
+        if first.has(first.blocked, signal.SIGCHLD)
+        else "SIGCHLD is at its default",
+        evidence=signal_table(first),
+        diagnosis="sigchld-at-default",
+    )
+    for _ in range(3):
+        server.kill(signal.SIGCHLD)
+        server.settle()
+    after = server.signal_masks()
+    expect_goes_on(server, "after three SIGCHLDs", "dies-on-eintr")
+    expect(
+        after.has(after.caught, signal.SIGCHLD),
+        expected="a handler that is still there after three SIGCHLDs",
+        seen="it is gone: SIGCHLD is "
+        + ("ignored now" if after.has(after.ignored, signal.SIGCHLD) else "back at its default"),
+        evidence=[signal_table(after)],
+        diagnosis="handler-gone",
+    )
+
+
+def _expect_handler_before_fork(launch: Launcher) -> None:
+    """The handler came with the first client: was it there when the first child was made?"""
+    probe = launch.new_probe()
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        clients.connect().ask(HELLO)
+    expect(
+        probe.caught_at_first_fork,
+        expected="a handler for SIGCHLD before the first fork",
+        seen="when the server forks for its first client, SIGCHLD is still at its default",
+        diagnosis="handler-comes-late",
+    )
+
+
+def reaped_by_the_kernel(launch: Launcher, server: Server) -> bool:
+    """Whether a child that ends leaves no zombie, although its parent can do nothing about it.
+
+    So it is where SIGCHLD is ignored, or has SA_NOCLDWAIT (sigaction(2)).
+    """
+    masks = server.signal_masks()
+    if masks.has(masks.ignored, signal.SIGCHLD):
+        return True
+    if masks.has(masks.caught | masks.blocked, signal.SIGCHLD):
+        return False
+    fresh = launch.listening()
+    with Clients(fresh, launch.habits.greeting) as clients:
+        client = clients.connect()
+        client.ask(HELLO)
+        if not fresh.children():
+            return False  # nobody whose end could tell
+        with fresh.frozen():
+            client.close()
+            return fresh.wait_for(lambda: not fresh.children())
+
+
+def must_reap_itself(launch: Launcher, server: Server) -> None:
+    """Skips the check where the kernel reaps: then nothing can be seen."""
+    if reaped_by_the_kernel(launch, server):
+        first_fix("4.5")
+
+
+def survives_a_signal_storm(server: Server, clients: Clients) -> None:
+    """Signals that meet a child in the middle of a write cost no byte."""
+    client = clients.connect(receive_buffer=1 << 16)
+    expect_service(server, client, "for a first message", "does-not-echo")
+    child = newest_child(server)()
+    if child is None:
+        first_fix("4.4")
+    before = len(client.received)
+
+    stalls = 0
+
+    def interrupt() -> None:
+        # We don't read, so the child fills its buffer and then sleeps in its write. The first
+        # signal may cut a write short; one that comes before the next byte is taken is EINTR.
+        nonlocal stalls
+        stalls += 1
+        for _ in range(5 if stalls <= 10 else 1):
+            server.wait_for(lambda: server.sleeps(child))
+            server.kill(signal.SIGCHLD, child)
+
+    data = long_text(8 << 20)
+    client.exchange(data, slow=True, meanwhile=interrupt)
+    compare(client, data, bytes(client.received[before:]), "loses-bytes-to-signals")
+
+
+def tells_how_children_ended(launch: Launcher) -> None:
+    """One line for each child: its pid, and the status or the signal."""
+    probe = launch.new_probe()
+    probe.buffer_lines()
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        must_reap_itself(launch, server)
+        for how, word, number in (
+            (None, "exit", 0),
+            (signal.SIGKILL, "signal|kill|term", 9),
+            (signal.SIGTERM, "signal|kill|term", 15),
+        ):
+            client = clients.connect()
+            client.ask(HELLO)
+            child = newest_child(server)()
+            if how is None:
+                client.close()
+            elif child is not None:
+                server.kill(how, child)
+            server.wait_for(partial(_is_gone, child))
+            if how == signal.SIGTERM and not _is_gone(child):
+                continue  # it does not obey SIGTERM: a matter of the orderly shutdown
+            server.settle()
+            lines = [
+                line
+                for line in (server.stdout + server.stderr).decode(errors="replace").splitlines()
+                if re.search(rf"(?<!\d){child}(?!\d)", line)
+            ]
+            name = "" if how is None else how.name
+            wanted = (
+                rf"({word}).*(?<!\d){number}(?!\d)|{name or '(?!)'}|(?<!\d){number}(?!\d).*({word})"
+            )
+            text = [line.replace(str(child), "") for line in lines]
+            shown = f"exited with status {number}" if how is None else f"killed by signal {number}"
+            expect(
+                len(lines) == 1 and re.search(wanted, text[0], re.IGNORECASE),
+                expected=f'one line like "child {child} {shown}"',
+                seen=f"{len(lines)} lines with the pid {child}"
+                if len(lines) != 1
+                else f'"{plain(lines[0])}"',
+                evidence=lambda: last_words(server) or [Evidence("what it said", "nothing")],
+                diagnosis="does-not-tell",
+            )
+
+
+def _is_gone(pid: int | None) -> bool:
+    return pid is None or procfs.process(pid) is None
+
+
+def waits_for_slow_children(launch: Launcher) -> None:
+    """A stopped child ends only when it goes on: until then the server must wait for it."""
+    server = launch.listening()
+    with Clients(server, launch.habits.greeting) as clients:
+        clients.connect().ask(HELLO)
+        child = newest_child(server)()
+        with server.frozen(child):
+            server.kill(signal.SIGTERM)
+            server.settle()
+            left = server.living()
+            expect(
+                server.is_running() or not left,
+                expected="a server that waits until its last child has ended",
+                seen="the server has ended, and a child that was slow to obey has not",
+                evidence=process_table(server),
+                diagnosis="leaves-orphans",
+            )
+        expect(
+            server.wait_for(lambda: server.exit),
+            expected="a server that ends with its last child",
+            seen="all children have ended, and the server goes on",
+            evidence=lambda: [process_table(server)],
+            diagnosis="ignores-sigterm",
+        )
+
+
+def handler_is_safe(launch: Launcher) -> None:
+    """The probe saw no unsafe call in the handler, and errno as it was."""
+    probe = launch.new_probe()
+    probe.watch_handler()
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        must_reap_itself(launch, server)
+        client = clients.connect()
+        client.ask(HELLO)
+        client.close()
+        server.wait_for(lambda: not server.children())
+        server.kill(signal.SIGCHLD)  # one for nothing: waitpid says ECHILD
+        server.settle()
+    expect(
+        probe.unsafe_call is None,
+        expected="a handler that calls only what signal-safety(7) lists",
+        seen=f"it calls {probe.unsafe_call}",
+        evidence=Evidence("the handler", f"ran {probe.handler_runs} times; {probe.unsafe_call}()"),
+        diagnosis="unsafe-call-in-handler",
+    )
+    expect(
+        probe.errno_seen is None,
+        expected="errno as it was before the handler ran",
+        seen=f"the handler leaves {errno.errorcode.get(probe.errno_seen or 0, '?')} in errno",
+        evidence=Evidence("the handler", f"ran {probe.handler_runs} times"),
+        diagnosis="handler-changes-errno",
+    )

@@ -1,0 +1,267 @@
+"""Building a program, starting it, and what it does with its command line."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from forklab.contain import Limits
+from forklab.errors import GraderError
+from forklab.evidence import (
+    last_words,
+    plain,
+    process_table,
+    table,
+)
+from forklab.launch import Launcher, swapped
+from forklab.lessons.traffic import count
+from forklab.result import DOES_NOT_BUILD, Evidence
+from forklab.rubric import CheckFailed, expect, first_fix
+from forklab.server import Server
+
+
+def builds_without_warnings(launch: Launcher) -> None:
+    """The compiler accepts the program, and has nothing to say about it."""
+    built = launch.submission.plain
+    words = Evidence("the compiler's words", plain(_first_lines(built.output, 24)))
+    expect(
+        built.ok,
+        expected="a program that compiles (cc -std=gnu17 -Wall -Wextra)",
+        seen="it does not compile",
+        evidence=words,
+        diagnosis=DOES_NOT_BUILD,
+    )
+    warnings = built.output.count("warning:")
+    expect(
+        warnings == 0,
+        expected="no warnings from -Wall -Wextra",
+        seen=count(warnings, "warning"),
+        evidence=words,
+        diagnosis="warnings",
+        goes_on=True,
+    )
+
+
+def _first_lines(text: str, most: int) -> str:
+    lines = [line if len(line) < 400 else line[:400] + " ..." for line in text.splitlines()]
+    return "\n".join(lines[:most] + ([f"... {len(lines) - most} more lines"] * (len(lines) > most)))
+
+
+def refuses_bad_arguments(launch: Launcher) -> None:
+    """Whatever is not one port, 1 to 65535, gets words, a non-zero exit and no socket."""
+    good = first_meeting(launch)
+    if not good.listeners():
+        first_fix(_listening_check(launch))
+    good.end()
+
+    port = launch.habits.fixed_port or launch.new_port()
+    bad = ["0", "abc", "", "-1", f"{port}x", "65536", "70000"]
+    wrong = []
+    last: Server | None = None
+    for arguments in [[], [str(port), "extra"], *([one] for one in bad)]:
+        server = launch.start(*arguments, port=port)
+        if problem := _not_refused(server):
+            shown = " ".join(one or '""' for one in arguments) or "(no argument)"
+            wrong.append((shown, problem))
+            last = server
+        server.end()
+    expect(
+        not wrong,
+        expected="a message and a non-zero exit status for whatever is not one port, 1-65535",
+        seen=lambda: "; ".join(f"{shown}: {problem}" for shown, problem in wrong),
+        evidence=lambda: [
+            Evidence("what got through", table(("ARGUMENTS", "WHAT HAPPENED"), wrong)),
+            *(last_words(last) if last else []),
+        ],
+        diagnosis=_argument_diagnosis(wrong, launch.habits.fixed_port),
+    )
+
+
+_AS_IF_WELL = "exit status 0, as if all were well"
+
+
+_NO_WORDS = "it ends without a word"
+
+
+def _not_refused(server: Server) -> str:
+    server.wait_for(lambda: server.exit is not None or bool(server.listeners()))
+    listeners = server.listeners()
+    if listeners:
+        return f"it listens on port {listeners[0].port}"
+    ended = server.exit
+    if ended is None:
+        return "it goes on running"
+    if ended.signal is not None:
+        return str(ended)
+    if ended.ok:
+        return _AS_IF_WELL
+    if not server.stderr.strip() and not server.stdout.strip():
+        return _NO_WORDS
+    return ""
+
+
+def _argument_diagnosis(wrong: Sequence[tuple[str, str]], fixed_port: int | None) -> str | None:
+    problems = {problem for _, problem in wrong}
+    if not problems:
+        return None
+    if any("SIG" in problem for problem in problems):
+        return "crashes-without-argument"
+    if problems == {_AS_IF_WELL}:
+        return "ends-as-if-well"
+    if problems == {_NO_WORDS}:
+        return "hides-the-reason"
+    if problems == {f"it listens on port {fixed_port}"}:
+        return "ignores-its-port"
+    return "accepts-bad-ports"
+
+
+def first_meeting(launch: Launcher) -> Server:
+    """A server that had time to listen, on the port that it was told or on one of its own.
+
+    One of its own is remembered. Raises GraderError if that one is used by a program that is not
+    ours, because then nobody can tell what this one would do.
+    """
+    port = launch.free_port()
+    server = _started(launch, port)
+    listeners = server.listeners()
+    if listeners and port not in [one.port for one in listeners]:
+        server.port = listeners[0].port
+        if server.port == swapped(port):
+            launch.habits.swaps_bytes = True
+        else:
+            launch.habits.fixed_port = server.port
+            launch.new_port()  # from here on, no other grader uses it
+    elif not listeners and server.exit is not None:
+        probe = launch.new_probe()
+        launch.start(str(port), port=port, probe=probe).settle()
+        wanted, error = probe.failed_bind
+        if error == errno.EADDRINUSE and wanted != launch.habits.fixed_port:
+            launch.habits.fixed_port = wanted
+            server = _started(launch, launch.new_port(), argument=port)
+            if not server.listeners():
+                raise GraderError(
+                    f"the program insists on port {wanted}, which another program on this machine "
+                    "uses. Stop that one (ss -tlnp shows it) and grade again."
+                )
+    return server
+
+
+def _started(launch: Launcher, port: int, argument: int | None = None) -> Server:
+    server = launch.start(str(argument or port), port=port)
+    # Anywhere, and be it a child: the server itself may have ended, to leave the foreground.
+    server.wait_for(lambda: bool(server.listeners()))
+    return server
+
+
+def _listening_check(launch: Launcher) -> str:
+    return {"lab1": "1.3", "lab2": "2.3", "lab3": "3.2", "lab4": "4.2"}[launch.submission.lab]
+
+
+def listens_on_its_port(launch: Launcher) -> None:
+    """The server listens where it was told to, for everybody, and stays in the foreground.
+
+    What it does instead is remembered, where the rest can be judged all the same.
+    """
+    server = first_meeting(launch)
+    (port,) = server.arguments
+    expected = f"a server that listens on port {port} and stays in the foreground"
+    found = next(iter(server.listeners()), None)
+    if found is not None:
+        expect(
+            found.port == int(port),
+            expected=expected,
+            seen=f"told to use port {port}, it listens on port {found.port}",
+            diagnosis="forgets-htons" if launch.habits.swaps_bytes else "ignores-its-port",
+            goes_on=True,
+        )
+    else:
+        ended = server.exit
+        family = server.family()
+        if ended:
+            seen, diagnosis = f"it ended at once: {ended}", _ended_early(server)
+        elif len(family) >= Limits.processes:
+            seen = f"it listens nowhere, and forks without end: {len(family)} processes"
+            diagnosis = "forks-without-end"
+        elif server.is_asleep():
+            seen, diagnosis = "it runs, but listens nowhere", "never-listens"
+        else:
+            seen, diagnosis = "it listens nowhere, and keeps a processor busy", "never-listens"
+        expect(
+            False,
+            expected=expected,
+            seen=seen,
+            evidence=[*last_words(server), process_table(server, family)],
+            diagnosis=diagnosis,
+        )
+    assert found is not None
+    expect(
+        server.is_running(),
+        expected=expected,
+        seen=f"the process that was started has ended ({server.exit}); its child listens",
+        evidence=process_table(server),
+        diagnosis="leaves-the-foreground",
+    )
+    expect(
+        found.serves_everyone,
+        expected="a socket that listens on all addresses (INADDR_ANY)",
+        seen=f"it listens on port {port}, but only at one address",
+        diagnosis="listens-on-one-address",
+        goes_on=True,
+    )
+
+
+def _ended_early(server: Server) -> str:
+    ended = server.exit
+    if ended and ended.signal == signal.SIGXFSZ:  # complaints in a loop are something else
+        return "never-listens" if server.stderr > server.stdout else "prints-without-end"
+    if ended and ended.signal:
+        return "crashes-at-start"
+    return "ends-at-once"
+
+
+def says_when_the_port_is_taken(launch: Launcher) -> None:
+    """A second copy on the same port says why it can't have it, and ends."""
+    first = launch.listening()
+    # As the same user: SO_REUSEPORT shares a port only then.
+    second = launch.start(*first.arguments, port=first.port, beside=first)
+    second.wait_for(lambda: second.exit is not None or bool(second.listeners()))
+    words = (second.stderr + second.stdout).decode(errors="replace")
+    listeners = second.listeners()
+    if listeners:
+        seen = f"the second copy listens on port {listeners[0].port}"
+        diagnosis = "shares-the-port" if listeners[0].port == first.port else "ignores-failed-bind"
+    elif second.exit is None:
+        seen, diagnosis = "the second copy goes on running", "ignores-failed-bind"
+    elif second.exit.ok:
+        seen, diagnosis = "the second copy ended with exit status 0", "ends-as-if-well"
+    elif second.exit.signal:
+        seen, diagnosis = f"the second copy was {second.exit}", "ignores-failed-bind"
+    else:
+        seen, diagnosis = "the second copy ended, but did not say why", "hides-the-reason"
+    taken = second.exit is not None and bool(second.exit.status) and not listeners
+    expect(
+        taken and "already in use" in words.lower(),
+        expected='a second copy that says "Address already in use" and ends, not with status 0',
+        seen=seen,
+        evidence=lambda: last_words(second) or [Evidence("what it said", "nothing")],
+        diagnosis=diagnosis,
+    )
+
+
+@contextmanager
+def gate_stays_open() -> Iterator[None]:
+    """What fails in here costs the points of a gate, but the checks after it can be judged."""
+    try:
+        yield
+    except CheckFailed as failed:
+        failed.goes_on = True
+        raise
+
+
+def listens_then_refuses(launch: Launcher) -> None:
+    """Listens on its port; if it does, even on another one, it must also refuse bad arguments."""
+    listens_on_its_port(launch)
+    with gate_stays_open():
+        refuses_bad_arguments(launch)

@@ -1,0 +1,268 @@
+"""What a client, or a shortage, must not do to a server."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from forklab import procfs, tcp
+from forklab.clients import Client, Clients
+from forklab.echoes import difference
+from forklab.evidence import (
+    descriptor_table,
+    last_words,
+    process_table,
+    transcript,
+)
+from forklab.launch import Launcher
+from forklab.lessons.traffic import HELLO, long_text
+from forklab.result import Evidence
+from forklab.rubric import expect
+from forklab.server import Server
+
+
+def expect_alive(
+    server: Server,
+    after: str,
+    evidence: Sequence[Evidence] = (),
+    diagnosis: str = "ends-with-its-client",
+) -> None:
+    """Fails the check if the server ended."""
+    running = server.is_running()
+    ended = server.exit
+    by_sigpipe = ended is not None and ended.signal == signal.SIGPIPE
+    expect(
+        running,
+        expected=f"the server goes on {after}",
+        seen=f"the server ended: {ended}",
+        evidence=[*evidence],
+        diagnosis="killed-by-sigpipe" if by_sigpipe else diagnosis,
+    )
+
+
+def expect_goes_on(server: Server, after: str, diagnosis: str) -> None:
+    """Fails the check if the server ended, with that diagnosis."""
+    expect(
+        server.is_running(),
+        expected=f"a server that goes on {after}",
+        seen=f"it ended: {server.exit}",
+        diagnosis=diagnosis,
+    )
+
+
+def expect_service(server: Server, client: Client, after: str, diagnosis: str) -> None:
+    """Fails the check unless this client gets its echo."""
+    got = client.ask(HELLO)
+    expect(
+        got == HELLO,
+        expected=f"an echo {after}",
+        seen=difference(HELLO, got),
+        evidence=lambda: [*transcript(client), process_table(server)],
+        diagnosis=diagnosis,
+    )
+
+
+def survives_vanishing_clients(server: Server, clients: Clients, others: bool = True) -> None:
+    """A reset in mid-session; a client that closes while its answers are on the way.
+
+    ``others``: another client is there all the time, and must not notice.
+    """
+    stays = clients.connect() if others else None
+    if stays:
+        expect_service(server, stays, "for the first client", "does-not-echo")
+    silent = clients.connect()
+    expect(
+        server.settle(),
+        expected="a server that sleeps while its client says nothing",
+        seen="it keeps a processor busy",
+        evidence=lambda: [process_table(server)],
+        diagnosis="spins-while-idle",
+    )
+    silent.ask(HELLO)
+    if others:
+        silent.reset()
+    else:
+        silent.close()
+        expect_rest(server, "after a client has left")
+
+    vanishing = clients.connect()
+    vanishing.ask(HELLO)
+    vanishing.reset()
+    expect_rest(server, "after a client's connection was reset")
+    expect_alive(server, "when a client's connection is reset", transcript(vanishing))
+
+    leaving = clients.connect(receive_buffer=1 << 12)
+    leaving.ask(HELLO)
+    if others:
+        # A child that sleeps in its write when the client goes. It is not frozen: to stop it would
+        # send its parent a SIGCHLD.
+        child = newest_child(server)()
+        while leaving.send(long_text(100_000)) and child:
+            server.wait_for(partial(server.sleeps, child))
+        leaving.close()
+    else:
+        # Frozen, the server finds the client gone only when it writes: once for the first piece
+        # (answered by a reset), and again for the next (SIGPIPE). Not more than its buffer takes,
+        # or the end would come after the reset.
+        with server.frozen():
+            leaving.send(long_text(60_000))
+            leaving.close()
+            server.wait_for(lambda: tcp.is_quiet(server.port))
+    at_rest = server.settle()
+    expect_alive(server, "when a client leaves without reading its answers", transcript(leaving))
+    expect(
+        at_rest,
+        expected="a server that sleeps when nobody says anything",
+        seen="it keeps a processor busy after a client has left",
+        evidence=process_table(server),
+        diagnosis="spins-at-eof",
+    )
+    if stays:
+        expect_service(server, stays, "for the client that stayed", "ends-with-its-client")
+    expect_service(server, clients.connect(), "for the next client", "ends-with-its-client")
+
+
+def why_it_spins(server: Server, otherwise: str) -> str:
+    """spins-at-eof, if a process holds a connection whose client has gone; else ``otherwise``."""
+    listening = {one.inode for one in server.listeners()}
+    busy = [one.pid for one in server.family() if not server.sleeps(one.pid)]
+    holds_more = any(procfs.socket_inodes(pid) - listening for pid in busy)
+    return "spins-at-eof" if holds_more else otherwise
+
+
+def expect_rest(server: Server, when: str) -> None:
+    """Fails the check if the server burns CPU time when there is nothing to do."""
+    expect(
+        server.settle(),
+        expected=f"a server that sleeps {when}",
+        seen="it keeps a processor busy: it goes on and on without an end",
+        evidence=lambda: [process_table(server)],
+        diagnosis=why_it_spins(server, "spins-while-idle"),
+    )
+
+
+def unless_spinning(server: Server, answer: bytes, diagnosis: str) -> str:
+    """That diagnosis; but if there is no answer because the server spins, spins-at-eof."""
+    return diagnosis if answer or server.settle() else "spins-at-eof"
+
+
+def newest_child(server: Server) -> Callable[[], int | None]:
+    """Names the child that serves the newest client (the newest process of the family)."""
+
+    def pid() -> int | None:
+        server.settle()
+        living = server.living()
+        return max((one.pid for one in living), default=None)
+
+    return pid
+
+
+def survives_failed_fork(launch: Launcher) -> None:
+    """The second fork fails (EAGAIN): that client is let go, the others are served."""
+    probe = launch.new_probe()
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        first = clients.connect()
+        expect_service(server, first, "for the first client", "does-not-echo")
+        server.settle()
+        before = server.descriptors()
+        probe.fail_fork(errno.EAGAIN)
+        second = clients.connect()
+        second.send(HELLO)
+        let_go = second.await_end()
+        expect_alive_after_fork(server, transcript(second))
+        if not probe.forks_failed:
+            return  # it makes its children by a call of its own (clone): nothing to judge
+        expect(
+            let_go,
+            expected="the client whose fork failed sees the connection close",
+            seen="its connection stays open, and nobody will ever answer"
+            if not second.received
+            else "the parent serves it itself",
+            evidence=lambda: [
+                *transcript(second),
+                descriptor_table("descriptors of the parent", server.descriptors()),
+            ],
+            diagnosis="keeps-client-of-failed-fork"
+            if not second.received
+            else "takes-failed-fork-for-child",
+        )
+        server.settle()
+        expect(
+            len(server.descriptors()) <= len(before),
+            expected="no descriptor more than before the failed fork",
+            seen=f"{len(server.descriptors())} instead of {len(before)}",
+            evidence=descriptor_table("descriptors of the parent", server.descriptors()),
+            diagnosis="keeps-client-of-failed-fork",
+        )
+        expect_service(server, first, "for the client that came before", "dies-on-failed-fork")
+        expect_service(server, clients.connect(), "for the next client", "dies-on-failed-fork")
+
+
+def expect_alive_after_fork(server: Server, evidence: Sequence[Evidence]) -> None:
+    """Fails the check if a failed fork ended the server."""
+    expect(
+        server.is_running(),
+        expected="a server that goes on when fork fails (EAGAIN: too many processes, for now)",
+        seen=f"the server ended: {server.exit}",
+        evidence=evidence,
+        diagnosis="dies-on-failed-fork",
+    )
+
+
+def survives_failed_accept(launch: Launcher, error: int, diagnosis: str) -> None:
+    """One call of accept fails with ``error``; the clients after it are served."""
+    probe = launch.new_probe()
+    server = launch.listening(probe=probe)
+    server.settle()
+    probe.fail_accept(error)
+    with Clients(server, launch.habits.greeting) as clients:
+        clients.connect().ask(HELLO)  # for the call that waits already; the next one fails
+        server.wait_for(lambda: probe.accepts_failed or not server.is_running())
+        server.settle()
+        name = errno.errorcode[error]
+        expect_goes_on(server, f"when accept fails with {name}", diagnosis)
+        expect_service(server, clients.connect(), f"after accept failed with {name}", diagnosis)
+
+
+def survives_without_descriptors(launch: Launcher) -> None:
+    """No descriptor is free: the server neither ends nor spins, and serves when one is again."""
+    server = launch.listening()
+    server.settle()
+    with Clients(server, launch.habits.greeting) as clients:
+        # An accept that waits has its descriptor already: it goes to the first client.
+        first = clients.connect()
+        first.ask(HELLO)
+        server.settle()
+        with server.without_descriptors():
+            # This one takes the place that the waiting accept has reserved.
+            second = clients.connect()
+            second.send(HELLO)
+            server.settle()
+            third = clients.connect()
+            third.send(HELLO)
+            at_rest = server.settle()
+            if not server.prints_without_end:  # its complaints can kill it: that is spinning, too
+                expect_goes_on(
+                    server, "when no descriptor is free (EMFILE)", "dies-on-failed-accept"
+                )
+            expect(
+                at_rest and not server.prints_without_end,
+                expected="a server that sleeps while no descriptor is free (EMFILE)",
+                seen="it keeps a processor busy: 1 s of CPU time, and no end",
+                evidence=[process_table(server), *last_words(server)],
+                diagnosis="spins-on-emfile",
+            )
+        first.close()  # its child's end wakes a server that naps
+        second.receive(len(HELLO))
+        second.close()
+        got = third.receive(len(HELLO))
+        expect(
+            got == HELLO,
+            expected="the waiting client is served once descriptors are free again",
+            seen=difference(HELLO, got),
+            evidence=lambda: [*transcript(third), process_table(server)],
+            diagnosis="gives-up-after-emfile",
+        )

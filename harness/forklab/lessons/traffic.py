@@ -1,0 +1,39 @@
+"""What clients send, and small words for the reports."""
+
+from __future__ import annotations
+
+import random
+
+from forklab.clients import Client
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """``1 child``, ``2 children``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+# Traffic. Every message ends with a newline, for servers that echo line by line, and none begins
+# like a command (`exit`, `quit`, `q`, `C`) that some servers obey.
+HELLO = b"hello\n"
+
+
+MESSAGES = (b"red fish, blue fish\n", b"one fish\n", b"two fish\n")
+
+
+ALL_BYTES = bytes(range(256))
+
+
+def random_bytes(size: int) -> bytes:
+    """The same bytes every time, of all values, a newline at the end."""
+    return random.Random(1).randbytes(size - 1) + b"\n"
+
+
+def long_text(size: int) -> bytes:
+    """Lines of text, all different."""
+    lines = b"".join(b"line %d of a long text\n" % i for i in range(size // 20))
+    return lines[: size - 1] + b"\n"
+
+
+def ask_number(client: Client, number: int) -> bytes:
+    """A message that nobody else sends, and its answer."""
+    return client.ask(b"message %d\n" % number)
