@@ -61,7 +61,7 @@ BAD = [
             'for (;;) if (fork() == 0) { setsid(); chdir("/"); if (fork()) _exit(0); }'
         ),
         "1.3",
-        "never-listens",
+        "forks-without-end",
     ),
     Bad("stops-itself", main("raise(SIGSTOP); pause(); return 0;"), "1.3", "never-listens"),
     Bad("daemonises", main(LISTEN + "daemon(0, 0); pause();"), "1.3", "leaves-the-foreground"),
