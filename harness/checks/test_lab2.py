@@ -244,8 +244,8 @@ def test_leaves_its_zombies(
     ],
 )
 def test_survives_clients_that_vanish(server: Server, clients: Clients) -> None:
-    """One client stayed; one said nothing and left; one reset its connection; one sent 60 KB and
-    closed without reading. Then the first one and a new one had to be served."""
+    """One client stayed; one was silent for a while, spoke and reset; one just reset; one sent
+    until its child waited in write, and closed. Then the first and a new one had to be served."""
     survival.survives_vanishing_clients(server, clients)
 
 

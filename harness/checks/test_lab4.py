@@ -339,7 +339,7 @@ def test_survives_failing_fork_and_accept(launch: Launcher) -> None:
 )
 def test_shuts_down_on_sigterm(launch: Launcher, server: Server, clients: Clients) -> None:
     """Sent SIGTERM to the server with three clients connected, and looked at its exit status, its
-    port and its processes; then once more, with a child that was too slow to end at once."""
+    port and its processes; then SIGINT, with a child that was too slow to end at once."""
     crowd = clients.crowd(3)
     for number, client in enumerate(crowd):
         traffic.ask_number(client, number)
@@ -400,9 +400,9 @@ def test_shuts_down_on_sigterm(launch: Launcher, server: Server, clients: Client
     ],
 )
 def test_survives_clients_that_vanish(launch: Launcher, server: Server, clients: Clients) -> None:
-    """One client stayed, one said nothing and left, one reset, one sent 60 KB and closed without
-    reading; the others had to be served. Then the same and more to a build with AddressSanitizer
-    and UndefinedBehaviorSanitizer."""
+    """One client stayed, one was silent for a while, spoke and reset; one just reset; one sent
+    until its child waited in write, and closed. The others had to be served. Then lines, all
+    bytes, resets and exit to a build with AddressSanitizer and UndefinedBehaviorSanitizer."""
     survival.survives_vanishing_clients(server, clients)
     clients.leave()
     memory.no_memory_errors(launch, memory.memory_traffic)

@@ -26,6 +26,7 @@ from pathlib import Path
 from forklab import paths
 from forklab.errors import GraderError
 
+UIDS = range(0x7000_0000, 0x7400_0000)  # users that only we use, for tier "uid"
 MEBIBYTE = 1024 * 1024
 SETTLE_SECONDS = 30.0  # for what the kit itself must get done, on however slow a machine
 
@@ -37,6 +38,7 @@ class Limits:
     processes: int = 64
     file_size: int = 64 * MEBIBYTE  # bytes, each file
     memory: int = 4096 * MEBIBYTE  # bytes of address space, each process; 0: no limit
+    fixed_addresses: bool = False  # no random layout, which some sanitizers' runtimes trip over
     cpu: int = 120  # seconds, each process
 
 
@@ -117,7 +119,17 @@ def tier() -> str:
     ``uid``: we are root, and every process gets a user of its own. ``process``: the student's own
     account; a session of its own, a subreaper, limits. Both bound the number of processes.
     """
-    return "uid" if os.geteuid() == 0 else "process"
+    return "uid" if os.geteuid() == 0 and _has_uids() else "process"
+
+
+def _has_uids() -> bool:
+    """Whether our user namespace has the user ids that we hand out (user_namespaces(7))."""
+    try:
+        ranges = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    firsts_and_sizes = [(int(line.split()[0]), int(line.split()[2])) for line in ranges]
+    return any(first <= UIDS.start and UIDS.stop <= first + n for first, n in firsts_and_sizes)
 
 
 @functools.cache
@@ -161,7 +173,7 @@ def _private_uid() -> Iterator[int]:
     A lock of the kernel's (a bound abstract socket, unix(7)) keeps graders apart that run at the
     same time; it goes away with its process.
     """
-    first = 0x7000_0000 + (os.getpid() % 0x4000) * 0x1000
+    first = UIDS.start + (os.getpid() % 0x4000) * 0x1000
     for _ in range(1000):
         uid = first + next(_uids) % 0x1000
         lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -188,6 +200,8 @@ def _limit_options(limits: Limits) -> list[str]:
         else:  # the limit then counts all that the user runs
             processes += _user_tasks()
     options += ["-n", str(processes), "-f", str(limits.file_size), "-t", str(limits.cpu)]
+    if limits.fixed_addresses:
+        options += ["-r"]
     if limits.memory:
         options += ["-m", str(limits.memory)]
     return options
@@ -234,6 +248,8 @@ class Contained:
         self._control.settimeout(seconds)
         with suppress(BlockingIOError, TimeoutError):
             data = self._control.recv(4096)
+            if not data and "failed " in self._said:
+                return
             if not data:
                 raise GraderError("a keeper was killed: something on this machine kills processes")
             self._said += data.decode(errors="replace")
@@ -262,7 +278,8 @@ class Contained:
         self._control.sendall(f"nofile {pid} {count}".encode())
         while self._said.count("limited ") == answers:
             self._listen(SETTLE_SECONDS)
-        if not self._said.rstrip().endswith("limited 0") and "limited -1" in self._said:
+        failed = not self._said.rstrip().endswith("limited 0") and "limited -1" in self._said
+        if failed and self.poll() is None:  # not because it has just ended
             raise GraderError("RLIMIT_NOFILE of a server could not be set")
 
     def wait(self, seconds: float) -> Exit | None:
@@ -314,11 +331,11 @@ def start(
     if tier() == "uid":
         uid = beside.uid if beside else holds.enter_context(_private_uid())
         options += ["-u", str(uid)]
-        if owns is not None:
-            os.chown(owns, uid, uid)
     options += [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
     argv = [str(keeper()), *options, "-c", str(theirs.fileno()), "--", *map(str, command)]
     try:
+        if owns is not None and uid:
+            os.chown(owns, uid, uid)
         keeping = subprocess.Popen(
             argv,
             cwd=cwd,

@@ -19,7 +19,7 @@ from forklab.rubric import expect
 from forklab.server import WALL_SECONDS, Server, reserve_port
 
 # A sanitized program maps terabytes of address space for its bookkeeping.
-SANITIZED_LIMITS = Limits(memory=0)
+SANITIZED_LIMITS = Limits(memory=0, fixed_addresses=True)
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0",  # a server that runs for ever need not free what it holds
     "UBSAN_OPTIONS": "print_stacktrace=1",

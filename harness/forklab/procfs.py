@@ -6,15 +6,39 @@ error.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+_libc = ctypes.CDLL(None)
 GONE = (FileNotFoundError, ProcessLookupError)  # what reading the /proc of an ended process raises
 
 
 _PF_EXITING = 0x4  # a process's flag, from linux/sched.h
+
+
+@contextmanager
+def _as_owner(pid: int) -> Iterator[None]:
+    """Root without CAP_SYS_PTRACE, as in a container, may look into a process only as its owner.
+
+    (ptrace(2), PTRACE_MODE_READ_FSCREDS; setfsuid(2) changes the calling thread alone.)
+    """
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid if os.geteuid() == 0 else 0
+    except GONE:
+        uid = 0
+    if uid:
+        _libc.setfsgid(uid)
+        _libc.setfsuid(uid)
+    try:
+        yield
+    finally:
+        if uid:
+            _libc.setfsuid(0)
+            _libc.setfsgid(0)
 
 
 def _read(path: str) -> str:
@@ -83,12 +107,15 @@ class Family:
                 return [found[pid] for pid in sorted(found) if kin[pid] and pid != self.root]
 
     def _is_kin(self, pid: int, found: dict[int, Process]) -> bool | None:
+        child = pid
         while pid != self.root:
             if pid == 0 or pid in self._strangers:
                 return False
             if pid not in found:
-                return None
-            pid = found[pid].parent
+                # Gone while we looked; or hidden from us (hidepid, proc(5)), and then not ours.
+                now = process(child)
+                return None if now is None or now.parent != pid else False
+            child, pid = pid, found[pid].parent
         return True
 
 
@@ -126,9 +153,10 @@ def descriptors(pid: int) -> dict[int, str]:
     """A process's open descriptors and what each stands for ("socket:[4711]"); {} if it is gone."""
     table = {}
     try:
-        for entry in os.listdir(f"/proc/{pid}/fd"):
-            with suppress(*GONE):
-                table[int(entry)] = os.readlink(f"/proc/{pid}/fd/{entry}")
+        with _as_owner(pid):
+            for entry in os.listdir(f"/proc/{pid}/fd"):
+                with suppress(*GONE):
+                    table[int(entry)] = os.readlink(f"/proc/{pid}/fd/{entry}")
     except GONE:
         return {}
     except PermissionError:  # the /proc of a process that ends belongs to root from then on
@@ -234,7 +262,8 @@ _FOREVER: dict[str, dict[int, tuple[int, str] | None]] = {
 def _syscall(pid: int, tid: int) -> list[int]:
     """The system call that a thread sleeps in: its number and arguments; [] if it's not told."""
     try:
-        words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
+        with _as_owner(pid):
+            words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
         return [int(words[0]), *(int(word, 16) for word in words[1:7])]
     except (OSError, ValueError, IndexError):
         return []

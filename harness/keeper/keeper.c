@@ -1,7 +1,7 @@
 /*
  * keeper: starts one program and answers for every process that comes of it.
  *
- *	keeper [-u UID] [-U] [-n NPROC] [-f FSIZE] [-m MEMORY] [-t CPU] [-e NAME=VALUE ...] -c FD \
+ *	keeper [-u UID] [-U] [-r] [-n NPROC] [-f FSIZE] [-m MEMORY] [-t CPU] [-e NAME=VALUE ...] -c FD \
  *		-- PROGRAM [ARG ...]
  *
  * It is a subreaper (prctl(2)): whatever the program forks, however often it forks and
@@ -19,6 +19,7 @@
  * killed with SIGKILL.
  *
  *	-u UID		run as this user and group, which nobody else uses (needs root)
+ *	-r		no random addresses (personality(2)): older sanitizers trip over them
  *	-U		count processes in a user namespace of its own (user_namespaces(7))
  *	-e NAME=VALUE	is all of the program's environment (the keeper's own is not handed on)
  *	-n, -f, -m, -t	RLIMIT_NPROC, RLIMIT_FSIZE, RLIMIT_AS (bytes), RLIMIT_CPU (seconds)
@@ -36,6 +37,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -43,7 +45,7 @@
 
 struct limits {
 	uid_t uid; /* 0: stay who we are */
-	bool user_namespace;
+	bool user_namespace, fixed_addresses;
 	rlim_t processes, file_size, memory, cpu; /* 0: as it is */
 };
 
@@ -112,6 +114,10 @@ static void become(char *program[], const struct limits *limits, pid_t keeper)
 	limit(RLIMIT_FSIZE, limits->file_size);
 	limit(RLIMIT_AS, limits->memory);
 	limit(RLIMIT_CPU, limits->cpu);
+	const struct rlimit no_core = { 0, 0 };
+	setrlimit(RLIMIT_CORE, &no_core);
+	if (limits->fixed_addresses)
+		personality(ADDR_NO_RANDOMIZE); /* where it is forbidden, we do without */
 	if (limits->uid > 0 &&
 	    (setgroups(0, NULL) < 0 || setgid(limits->uid) < 0 || setuid(limits->uid) < 0))
 		give_up("setuid");
@@ -303,13 +309,16 @@ int main(int argc, char *argv[])
 	struct limits limits = { 0 };
 	size_t variables = 0;
 
-	for (int option; (option = getopt(argc, argv, "+u:Un:f:m:t:c:e:")) != -1;) {
+	for (int option; (option = getopt(argc, argv, "+u:Urn:f:m:t:c:e:")) != -1;) {
 		switch (option) {
 		case 'u':
 			limits.uid = (uid_t)number(optarg);
 			break;
 		case 'U':
 			limits.user_namespace = true;
+			break;
+		case 'r':
+			limits.fixed_addresses = true;
 			break;
 		case 'n':
 			limits.processes = number(optarg);
@@ -335,14 +344,19 @@ int main(int argc, char *argv[])
 		}
 	}
 	if (control < 0 || optind == argc) {
-		fprintf(stderr, "usage: keeper [-u UID] [-U] [-n NPROC] [-f FSIZE] [-m MEMORY] "
-				"[-t CPU] [-e NAME=VALUE ...] -c FD -- PROGRAM [ARG ...]\n");
+		fprintf(stderr,
+			"usage: keeper [-u UID] [-U] [-r] [-n NPROC] [-f FSIZE] [-m MEMORY] "
+			"[-t CPU] [-e NAME=VALUE ...] -c FD -- PROGRAM [ARG ...]\n");
 		return 2;
 	}
 
 	/* The program must not hold our end of the socket, or nobody would see it close. */
 	fcntl(control, F_SETFD, FD_CLOEXEC);
 	signal(SIGPIPE, SIG_IGN); /* the grader may be gone when we tell it something */
+	/* A program that sends these to everybody (kill(-1, ...)) must not stop the cleaning up. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 
 	sigset_t sigchld, waiting;

@@ -347,6 +347,45 @@ int vfprintf(FILE *file, const char *format, va_list args)
 	return REAL(vfprintf)(file, format, args);
 }
 
+int snprintf(char *text, size_t size, const char *format, ...)
+{
+	va_list args;
+
+	note("snprintf");
+	va_start(args, format);
+	int n = REAL(vsnprintf)(text, size, format, args);
+	va_end(args);
+	return n;
+}
+
+int sprintf(char *text, const char *format, ...)
+{
+	va_list args;
+
+	note("sprintf");
+	va_start(args, format);
+	int n = REAL(vsprintf)(text, format, args);
+	va_end(args);
+	return n;
+}
+
+int dprintf(int fd, const char *format, ...)
+{
+	va_list args;
+
+	note("dprintf");
+	va_start(args, format);
+	int n = REAL(vdprintf)(fd, format, args);
+	va_end(args);
+	return n;
+}
+
+char *strsignal(int signal_number)
+{
+	note("strsignal");
+	return REAL(strsignal)(signal_number);
+}
+
 int puts(const char *text)
 {
 	note("puts");

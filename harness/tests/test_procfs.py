@@ -101,7 +101,7 @@ def test_ignored_signals(play):
 
 def test_caught_and_blocked_signals(play):
     contained = play("catch")
-    masks = masks_with(contained.pid, "caught")
+    masks_with(contained.pid, "caught")
     wait_until(lambda: getattr(procfs.signal_masks(contained.pid), "blocked", 0), "a block")
     after = procfs.signal_masks(contained.pid)
     assert after is not None

@@ -53,6 +53,12 @@ def memory_traffic(server: Server, clients: Clients) -> None:
         server.settle()
         if not answer:  # it serves nobody any more
             return
+    for command in (b"exit\n", b"exit\r\n"):
+        client = clients.connect()
+        client.ask(HELLO)
+        client.send(command)
+        server.settle()
+        client.close()
     vanishing = clients.connect()
     vanishing.ask(HELLO)
     vanishing.reset()

@@ -132,6 +132,6 @@ def exit_is_a_line(server: Server, clients: Clients) -> None:
 
     # A piece of a longer line can look like the command when it fills a buffer.
     client = clients.connect()
-    for size in (4096, 1024):
+    for size in (4096, 4095, 2048, 2047, 1024, 1023, 512, 511, 256, 255, 100, 99):
         line = b"x" * size + b"exit\n"
         _expect_line_back(client, line)

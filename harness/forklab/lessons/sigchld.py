@@ -9,6 +9,7 @@ from functools import partial
 
 from forklab import procfs
 from forklab.clients import Clients
+from forklab.contain import Exit
 from forklab.echoes import compare
 from forklab.evidence import (
     last_words,
@@ -220,26 +221,30 @@ def tells_how_children_ended(launch: Launcher) -> None:
             if how == signal.SIGTERM and not _is_gone(child):
                 continue  # it does not obey SIGTERM: a matter of the orderly shutdown
             server.settle()
-            lines = [
+            said = (server.stdout + server.stderr).decode(errors="replace")
+            lines = [line for line in said.splitlines() if re.search(_number(child or 0), line)]
+            name = how.name if how else "(?!)"
+            wanted = rf"({word}).*{_number(number)}|{name}|{_number(number)}.*({word})"
+            told = [
                 line
-                for line in (server.stdout + server.stderr).decode(errors="replace").splitlines()
-                if re.search(rf"(?<!\d){child}(?!\d)", line)
+                for line in lines
+                if re.search(wanted, re.sub(_number(child or 0), "", line), re.IGNORECASE)
             ]
-            name = "" if how is None else how.name
-            wanted = (
-                rf"({word}).*(?<!\d){number}(?!\d)|{name or '(?!)'}|(?<!\d){number}(?!\d).*({word})"
-            )
-            text = [line.replace(str(child), "") for line in lines]
-            shown = f"exited with status {number}" if how is None else f"killed by signal {number}"
+            shown = f"killed by signal {number}" if how else f"exited with status {number}"
             expect(
-                len(lines) == 1 and re.search(wanted, text[0], re.IGNORECASE),
+                len(told) == 1,
                 expected=f'one line like "child {child} {shown}"',
-                seen=f"{len(lines)} lines with the pid {child}"
-                if len(lines) != 1
-                else f'"{plain(lines[0])}"',
+                seen=f"{len(told)} lines that tell it"
+                if told or not lines
+                else f'"{plain(lines[-1])}"',
                 evidence=lambda: last_words(server) or [Evidence("what it said", "nothing")],
                 diagnosis="does-not-tell",
             )
+
+
+def _number(number: int) -> str:
+    """A regular expression for a number that stands by itself."""
+    return rf"(?<!\d){number}(?!\d)"
 
 
 def _is_gone(pid: int | None) -> bool:
@@ -247,14 +252,20 @@ def _is_gone(pid: int | None) -> bool:
 
 
 def waits_for_slow_children(launch: Launcher) -> None:
-    """A stopped child ends only when it goes on: until then the server must wait for it."""
+    """SIGINT is SIGTERM's equal; and a stopped child, which can't end yet, has to be waited for."""
     server = launch.listening()
     with Clients(server, launch.habits.greeting) as clients:
         clients.connect().ask(HELLO)
         child = newest_child(server)()
         with server.frozen(child):
-            server.kill(signal.SIGTERM)
+            server.kill(signal.SIGINT)
             server.settle()
+            expect(
+                server.is_running() or server.exit != Exit(None, signal.SIGINT),
+                expected="the same orderly end on SIGINT (Ctrl-C) as on SIGTERM",
+                seen="SIGINT killed it: it has no handler for it",
+                diagnosis="dies-of-sigterm",
+            )
             left = server.living()
             expect(
                 server.is_running() or not left,
