@@ -201,17 +201,24 @@ def _solutions(options: argparse.Namespace) -> int:
 
 
 def _hint(options: argparse.Namespace) -> int:
+    from rich.text import Text
+
     from forklab import progress
     from forklab.render.terminal import make_console
     from forklab.rubric import find
 
     check = find(options.check)
+    handout = paths.handout_of(check.lab)
     number = progress.next_hint(check.id, len(check.hints))
     console = make_console()
     console.print(f"{check.id} {check.name}: hint {number} of {len(check.hints)}\n")
-    console.print(check.hints[number - 1])
+    for line in Text(check.hints[number - 1]).wrap(console, console.width):
+        line.rstrip()
+        console.print(line)
     if number < len(check.hints):
         console.print(f"\nFor the next one: make hint CHECK={check.id}")
+    else:
+        console.print(f"\nThat was the last one. There is more in {_shown(handout)}.")
     return ALL_PASSED
 
 
@@ -253,7 +260,7 @@ def _reset(options: argparse.Namespace) -> int:
             yes = False
         if not yes:
             print("Nothing was changed.")
-            return SOME_FAILED
+            return ALL_PASSED
         shutil.copy2(work, backup)
     shutil.copyfile(starter, work)
     print(f"{_shown(work)} is the starter again.")

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from forklab.clients import Clients, Crowd
+from forklab.clients import Client, Clients, Crowd
 from forklab.echoes import compare
 from forklab.evidence import (
     plain,
@@ -19,6 +19,14 @@ from forklab.procfs import Process
 from forklab.result import Evidence
 from forklab.rubric import expect
 from forklab.server import Server
+
+
+def _why_one_at_a_time(server: Server, unanswered: Client, forks_ahead: bool) -> str:
+    if not any(server.pid in one.pids for one in server.listeners()):
+        return "parent-closes-listener"
+    if unanswered.ended:
+        return "stops-after-n-clients"
+    return "forks-ahead" if forks_ahead else "one-at-a-time"
 
 
 def expect_all_connect(crowd: Crowd) -> None:
@@ -49,9 +57,7 @@ def serves_at_once(server: Server, clients: Clients, others: int = 8) -> None:
             expected=f"an answer for each of {others} clients while a ninth is silent",
             seen=f"the client that came last hears nothing while {others} others are connected",
             evidence=lambda: [*transcript(silent, crowd[-1]), process_table(server)],
-            diagnosis="stops-after-n-clients"
-            if client.ended
-            else ("forks-ahead" if before else "one-at-a-time"),
+            diagnosis=_why_one_at_a_time(server, client, bool(before)),
         )
         compare(client, b"message %d\n" % number, got, "one-at-a-time" if not got else None)
     silent.close()

@@ -95,6 +95,12 @@ def child_ends_with_its_client(server: Server, clients: Clients) -> None:
         ask_number(client, number)
     crowd.close()
     server.wait_for(lambda: not server.living())
+    expect(
+        server.is_running(),
+        expected="a server that goes on when its clients leave",
+        seen=lambda: f"the server ended: {server.exit}",
+        diagnosis="child-ends-the-server",
+    )
     left = server.living()
     at_rest = server.settle()
     expect(

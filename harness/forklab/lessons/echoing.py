@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 
 from forklab.clients import Client, Clients
 from forklab.echoes import compare, expect_echo
@@ -32,8 +33,15 @@ def echoes_one_client(launch: Launcher, server: Server, clients: Clients) -> Cli
     client.received.clear()
     for i, message in enumerate(MESSAGES):
         got = client.ask(message)
-        answered_once = i > 0 and not got
-        compare(client, message, got, "answers-once" if answered_once else None)
+        silent = "answers-once" if i > 0 else "does-not-answer"
+        expect(
+            got or i > 0 or not greeting,
+            expected=f"{visible(message)} back",
+            seen=f"no echo; only {visible(greeting)}, before anything was asked",
+            evidence=partial(transcript, client),
+            diagnosis="does-not-answer",
+        )
+        compare(client, message, got, None if got else silent)
     expect(
         not greeting,
         expected="an echo and nothing else",

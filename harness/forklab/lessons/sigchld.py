@@ -167,6 +167,12 @@ def reaped_by_the_kernel(launch: Launcher, server: Server) -> bool:
             return fresh.wait_for(lambda: not fresh.children())
 
 
+def why_never(server: Server) -> str:
+    """A name for a server that reaps nobody: whether its own mask keeps SIGCHLD away."""
+    masks = server.signal_masks()
+    return "sigchld-stays-blocked" if masks.has(masks.blocked, signal.SIGCHLD) else "never-reaps"
+
+
 def must_reap_itself(launch: Launcher, server: Server) -> None:
     """Skips the check where the kernel reaps: then nothing can be seen."""
     if reaped_by_the_kernel(launch, server):

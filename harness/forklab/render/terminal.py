@@ -84,8 +84,8 @@ class Report:
             self._print(
                 Text(
                     "Welcome! This is the starter, just as it came: nothing is expected of it yet. "
-                    f"{handout} tells the story and the steps; the first check below that does not "
-                    "pass is where to begin."
+                    f"{handout} tells the story and the steps: begin with the first of them. The "
+                    "first check below that fails says what is missing."
                 )
             )
         self._print()
@@ -105,14 +105,16 @@ class Report:
         elif found.status == ERROR:
             points, took = "?", "grader's fault"
         width = self._console.width
-        room = width - len(f"  m 4.15   {points:>5}  {took:>7}") - 1
+        figures = f"{points:>5}  {took:>7}"
+        if found.status == SKIPPED:
+            figures = took
+        room = width - len("  m 4.15  ") - len(figures)
         name = found.name if len(found.name) <= room else found.name[: room - 3] + "..."
         line = Text("  ")
         line.append(self._marks[found.status], STYLES[found.status])
         line.append(f" {found.id:<4} ", "bold")
         line.append(f"{name:<{room}} ")
-        line.append(f"{points:>5}", STYLES[found.status])
-        line.append(f"  {took:>7}", "dim")
+        line.append(figures, "dim" if found.status == SKIPPED else STYLES[found.status])
         self._print(line)
 
     def finish(self, result: Result, best: int | None) -> None:
@@ -125,6 +127,8 @@ class Report:
         if errors:
             self._error(errors[0])
         elif failed:
+            # Between two steps, what nothing calls yet is not what matters most.
+            failed.sort(key=lambda one: one.diagnosis == "not-used-yet")
             self._failure(failed[0])
             if failed[1:]:
                 self._print()
@@ -151,7 +155,7 @@ class Report:
         for shown in found.evidence:
             self._print()
             self._print(Text(shown.title, "bold"), indent=2)
-            self._print(Text(shown.text), indent=4)
+            self._evidence(shown.text)
         self._print()
         self._print(Text("what the check did", "bold"), indent=2)
         self._print(found.did, indent=4)
@@ -170,9 +174,17 @@ class Report:
         self._print(f"make run LAB={number} PORT=9190{which}", indent=4)
         self._print("make client PORT=9190          (in another terminal)", indent=4)
 
+    def _evidence(self, text: str) -> None:
+        """Lines as they are: code and carets stay in place, so what is too long is cut."""
+        room = self._console.width - 4
+        for line in text.splitlines():
+            cut = line if len(line) <= room else line[: room - 3] + "..."
+            self._console.print(Text("    " + cut.rstrip()))
+
     def _labelled(self, label: str, text: str) -> None:
         line = Text(f"{label:<10}", "bold")
         for part in Text(text).wrap(self._console, self._console.width - 12):
+            part.rstrip()
             self._console.print(Text("  ") + line + part)
             line = Text(" " * 10)
 
