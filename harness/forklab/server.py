@@ -36,9 +36,9 @@ RESTLESS_SECONDS = 0.05  # of CPU time, for a program that was seen never to sle
 WALL_SECONDS = 60.0  # whatever happens
 SURE_SECONDS = 0.02  # how long "nothing will happen" has to hold
 
-# Below the ephemeral ports, or a client might take the server's. A program that forgets htons swaps
-# the two bytes, and ports below 1024 are not for everyone.
-PORTS = [port for port in range(10_000, 30_000) if port & 0xFF >= 4]
+# Below the ephemeral ports (32768), or a client might take the server's; and above 1024. The same
+# with the two bytes swapped, as a program has it that forgets htons.
+PORTS = [port for port in range(10_000, 30_000) if 4 <= port & 0xFF < 128]
 
 
 @contextmanager
