@@ -271,7 +271,8 @@ class Contained:
     def limit_descriptors(self, pid: int, count: int) -> None:
         """Lets a process of this family open no descriptor numbered ``count`` or more.
 
-        Nothing, if the program has ended meanwhile. Raises GraderError where the kernel does not allow it.
+        Nothing, if the program has ended meanwhile. Raises GraderError where the kernel does not
+        allow it.
         """
         answers = self._said.count("limited ")
         self._control.settimeout(SETTLE_SECONDS)
