@@ -115,6 +115,7 @@ class Server:
                 beside=beside._contained if beside else None,
             )
         self.pid = self._contained.pid
+        self.most_processes = 0  # the largest family that was seen
         self.restless = False  # it was waited for to sleep, and didn't
         self.fidgets = False  # it was waited for while it napped, in vain
         self._family = procfs.Family(self._contained.keeper_pid)
@@ -156,7 +157,9 @@ class Server:
 
     def family(self) -> list[Process]:
         """The server and all its descendants, zombies too, those that daemonised too."""
-        return self._family.members()
+        members = self._family.members()
+        self.most_processes = max(self.most_processes, len(members))
+        return members
 
     def children(self) -> list[Process]:
         """The server's own children, zombies too."""

@@ -63,6 +63,8 @@ BAD = [
         "1.3",
         "forks-without-end",
     ),
+    Bad("forks-without-end", main("for (;;) fork();"), "1.3", "forks-without-end"),
+    Bad("naps", main("for (;;) usleep(1000);"), "1.3", "never-listens"),
     Bad("stops-itself", main("raise(SIGSTOP); pause(); return 0;"), "1.3", "never-listens"),
     Bad("daemonises", main(LISTEN + "daemon(0, 0); pause();"), "1.3", "leaves-the-foreground"),
     Bad(

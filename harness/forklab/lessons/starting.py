@@ -188,8 +188,8 @@ def listens_on_its_port(launch: Launcher) -> None:
         family = server.family()
         if ended:
             seen, diagnosis = f"it ended at once: {ended}", _ended_early(server)
-        elif len(family) >= Limits.processes:
-            seen = f"it listens nowhere, and forks without end: {len(family)} processes"
+        elif server.most_processes > Limits.processes // 2:
+            seen = f"it listens nowhere, and forks without end: {server.most_processes} processes"
             diagnosis = "forks-without-end"
         elif server.is_asleep():
             seen, diagnosis = "it runs, but listens nowhere", "never-listens"
