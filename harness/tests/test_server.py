@@ -218,8 +218,12 @@ def test_another_s_listener_is_not_its_own(serve):
 
 def test_signal_masks(serve):
     server = serve("ignore")
-    masks = server.wait_for(lambda: server.signal_masks().ignored and server.signal_masks())
-    assert masks.has(masks.ignored, signal.SIGCHLD)
+
+    def ignores_sigchld() -> bool:
+        masks = server.signal_masks()
+        return masks.has(masks.ignored, signal.SIGCHLD)
+
+    assert server.wait_for(ignores_sigchld)
     server.end()
     assert server.signal_masks() == procfs.SignalMasks(0, 0, 0)
 

@@ -21,6 +21,12 @@ from forklab.rubric import expect
 from forklab.server import Server
 
 
+def at_rest_without_clients(server: Server) -> None:
+    """Waits until the clients before are done with, also in a handler of SIGCHLD."""
+    server.wait_for(lambda: not server.living())
+    server.settle()
+
+
 def _why_one_at_a_time(server: Server, unanswered: Client, forks_ahead: bool) -> str:
     if not any(server.pid in one.pids for one in server.listeners()):
         return "parent-closes-listener"
@@ -29,15 +35,15 @@ def _why_one_at_a_time(server: Server, unanswered: Client, forks_ahead: bool) ->
     return "forks-ahead" if forks_ahead else "one-at-a-time"
 
 
-def expect_all_connect(crowd: Crowd) -> None:
+def expect_all_connect(server: Server, crowd: Crowd) -> None:
     """Fails the check if nobody listens any more for one of them."""
     turned_away = [client for client in crowd if client.ended]
     expect(
         not turned_away,
         expected=f"a server that goes on listening for {len(crowd)} more clients",
         seen=f"{count(len(turned_away), 'client')} could not even connect",
-        evidence=lambda: transcript(turned_away[0]),
-        diagnosis="stops-after-n-clients",
+        evidence=lambda: [*transcript(turned_away[0]), process_table(server)],
+        diagnosis=_why_one_at_a_time(server, turned_away[0], False) if turned_away else None,
     )
 
 
@@ -46,10 +52,11 @@ def serves_at_once(server: Server, clients: Clients, others: int = 8) -> None:
 
     A connection alone proves nothing: the kernel accepts for a server that doesn't.
     """
+    at_rest_without_clients(server)
     before = server.living()
     silent = clients.connect()
     crowd = clients.crowd(others)
-    expect_all_connect(crowd)
+    expect_all_connect(server, crowd)
     for number, client in reversed(list(enumerate(crowd, 1))):
         got = ask_number(client, number)
         expect(
@@ -77,7 +84,7 @@ def one_child_each(server: Server, clients: Clients) -> None:
         diagnosis="forks-ahead",
     )
     crowd = clients.crowd(8)
-    expect_all_connect(crowd)
+    expect_all_connect(server, crowd)
     unanswered = [c for number, c in enumerate(crowd) if not ask_number(c, number)]
     server.wait_for(lambda: len(_alive(server.children())) == len(crowd))
     server.settle()

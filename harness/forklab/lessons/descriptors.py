@@ -10,6 +10,7 @@ from forklab.evidence import (
     process_table,
     transcript,
 )
+from forklab.lessons.crowds import at_rest_without_clients
 from forklab.lessons.echoing import ends_in_good_order
 from forklab.lessons.survival import unless_spinning, why_it_spins
 from forklab.lessons.traffic import HELLO, ask_number, count
@@ -19,8 +20,7 @@ from forklab.server import Server
 
 def parent_lets_go(server: Server, clients: Clients) -> None:
     """The parent has the same descriptors before, with and after eight clients; half-close ends."""
-    server.wait_for(lambda: not server.living())
-    server.settle()
+    at_rest_without_clients(server)
     before = server.descriptors()
     crowd = clients.crowd(8)
     for number, client in enumerate(crowd):
@@ -39,8 +39,7 @@ def parent_lets_go(server: Server, clients: Clients) -> None:
     )
     ends_in_good_order(last)
     crowd.close()
-    server.wait_for(lambda: not server.living())
-    server.settle()
+    at_rest_without_clients(server)
     _expect_same_descriptors(before, server.descriptors(), "after they left")
 
 
@@ -61,6 +60,7 @@ def _count_sockets(descriptors: dict[int, str]) -> int:
 
 def child_lets_go(server: Server, clients: Clients) -> None:
     """No child has the listening socket open."""
+    at_rest_without_clients(server)
     listeners = server.listeners()
     crowd = clients.crowd(3)
     for number, client in enumerate(crowd):
@@ -89,7 +89,7 @@ def child_lets_go(server: Server, clients: Clients) -> None:
 
 def child_ends_with_its_client(server: Server, clients: Clients) -> None:
     """When a client leaves, its child ends."""
-    server.wait_for(lambda: not server.living())
+    at_rest_without_clients(server)
     crowd = clients.crowd(8)
     for number, client in enumerate(crowd):
         ask_number(client, number)

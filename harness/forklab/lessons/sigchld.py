@@ -160,6 +160,7 @@ def reaped_by_the_kernel(launch: Launcher, server: Server) -> bool:
     with Clients(fresh, launch.habits.greeting) as clients:
         client = clients.connect()
         client.ask(HELLO)
+        fresh.settle()
         if not fresh.children():
             return False  # nobody whose end could tell
         with fresh.frozen():
