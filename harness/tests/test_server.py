@@ -221,7 +221,7 @@ def test_signal_masks(serve):
 
     def ignores_sigchld() -> bool:
         masks = server.signal_masks()
-        return masks.has(masks.ignored, signal.SIGCHLD)
+        return bool(masks.has(masks.ignored, signal.SIGCHLD))
 
     assert server.wait_for(ignores_sigchld)
     server.end()
