@@ -123,15 +123,15 @@ def expect(
     expected: str,
     seen: str | Callable[[], str],
     evidence: Evidence | Sequence[Evidence] | Callable[[], Sequence[Evidence]] = (),
-    diagnosis: str | None = None,
+    diagnosis: str | Callable[[], str] | None = None,
     goes_on: bool = False,
 ) -> None:
     """Fails the check unless ``condition`` is true.
 
-    ``expected`` and ``seen`` are said to the student; ``evidence`` is what the grader looked at
-    (a function, where it is dear to make); ``diagnosis`` is a code of the catalogue, where what was
-    seen names the bug. ``goes_on``: what was seen costs the points, but the checks after this gate
-    can still be judged.
+    ``expected`` and ``seen`` are said to the student; ``evidence`` is what the grader looked at (a
+    function, where it is dear to make); ``diagnosis`` is a code of the catalogue, where what was
+    seen names the bug (or a function that finds it out). ``goes_on``: what was seen costs the
+    points, but the checks after this gate can still be judged.
     """
     if condition:
         return
@@ -139,6 +139,8 @@ def expect(
         evidence = evidence()
     if isinstance(evidence, Evidence):
         evidence = [evidence]
+    if callable(diagnosis):
+        diagnosis = diagnosis()
     if diagnosis is not None:
         diagnoses()[diagnosis]  # a code must be in the catalogue
     raise CheckFailed(

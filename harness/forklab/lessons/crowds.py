@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from forklab.clients import Client, Clients, Crowd
 from forklab.echoes import compare
@@ -43,7 +44,7 @@ def expect_all_connect(server: Server, crowd: Crowd) -> None:
         expected=f"a server that goes on listening for {len(crowd)} more clients",
         seen=f"{count(len(turned_away), 'client')} could not even connect",
         evidence=lambda: [*transcript(turned_away[0]), process_table(server)],
-        diagnosis=_why_one_at_a_time(server, turned_away[0], False) if turned_away else None,
+        diagnosis=lambda: _why_one_at_a_time(server, turned_away[0], False),
     )
 
 
@@ -64,7 +65,7 @@ def serves_at_once(server: Server, clients: Clients, others: int = 8) -> None:
             expected=f"an answer for each of {others} clients while a ninth is silent",
             seen=f"the client that came last hears nothing while {others} others are connected",
             evidence=lambda: [*transcript(silent, crowd[-1]), process_table(server)],
-            diagnosis=_why_one_at_a_time(server, client, bool(before)),
+            diagnosis=partial(_why_one_at_a_time, server, client, bool(before)),
         )
         compare(client, b"message %d\n" % number, got, "one-at-a-time" if not got else None)
     silent.close()

@@ -45,7 +45,7 @@ def ignores_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
 
 
 def never_a_zombie(server: Server, clients: Clients) -> None:
-    """Not one Z in three bursts of sixteen, the parent frozen in the second."""
+    """Not one Z in three bursts of sixteen, the parent frozen in the first."""
     for burst in (1, 2, 3):
         crowd = clients.crowd(16)
         for number, client in enumerate(crowd):

@@ -139,7 +139,7 @@ def expect_rest(server: Server, when: str) -> None:
         expected=f"a server that sleeps {when}",
         seen="it keeps a processor busy: it goes on and on without an end",
         evidence=lambda: [process_table(server)],
-        diagnosis=why_it_spins(server, "spins-while-idle"),
+        diagnosis=lambda: why_it_spins(server, "spins-while-idle"),
     )
 
 
