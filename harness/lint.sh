@@ -4,9 +4,9 @@
 set -u
 cd "$(dirname "$0")/.." || exit 4
 
-# Mutants are wrong on purpose, and the starters are copies: neither is looked at. What tests compile
+# The gallery is strange on purpose, and the starters are copies: neither is looked at. What tests compile
 # for themselves isn't either.
-skip='^harness/(mutants|starters|tests)/'
+skip='^harness/(mutants|accepted|starters|tests)/'
 mapfile -t c_files < <(find labs solutions harness -name '*.c' | grep -Ev "$skip" | sort)
 mapfile -t c_and_h < <(find labs solutions harness -name '*.[ch]' | grep -Ev "$skip" | sort)
 shell_files=(harness/*.sh .ci/run)

@@ -1,26 +1,33 @@
-"""The gallery of wrong servers: each a small named change to a reference, with its exact verdict.
+"""The gallery: wrong servers with the verdict each must get, and right ones that must get 100.
 
-``harness/mutants/lab4.toml`` holds those of lab 4. Each entry has ``why`` (the misconception), then
-``find`` and ``replace`` (text that must occur exactly once in the reference), or ``change``, a list
-of such pairs, or ``file``, a whole program beside the list; and ``fails``, a table from the checks
-that fail to their diagnosis ("" for none). All other checks pass, but for those in ``skips``.
+``harness/mutants/lab4.toml`` holds the wrong ones of lab 4, ``harness/accepted/lab4.toml`` right
+ones in another form. Each entry has ``why`` (the misconception, or what is unusual), then ``find``
+and ``replace`` (text that must occur exactly once in the reference), or ``change``, a list of such
+pairs, or ``file``, a whole program below the list's folder. A wrong one also has ``fails``, a table
+from the checks that fail to their diagnosis ("" for none), and, where a failure keeps other checks
+from being judged, ``skips``. All other checks pass.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from forklab import paths
-from forklab.result import FAILED, Result
+from forklab.errors import GraderError
+from forklab.result import FAILED, CheckResult, Result
 
 MUTANTS = paths.HARNESS / "mutants"
+ACCEPTED = paths.HARNESS / "accepted"
 
 
 @dataclass(frozen=True)
-class Mutant:
-    """One wrong server."""
+class Exhibit:
+    """One server of the gallery."""
 
     lab: str
     name: str
@@ -29,40 +36,70 @@ class Mutant:
     fails: Mapping[str, str]  # check -> diagnosis, "" for none
     skips: frozenset[str]
 
+    @property
+    def is_right(self) -> bool:
+        """Whether it must get all points."""
+        return not self.fails
+
+    def must_get(self, check_id: str) -> str:
+        """The verdict on that check: "passed", "skipped", "failed (never-reaps)"."""
+        if check_id in self.fails:
+            return _failed(self.fails[check_id])
+        return "skipped" if check_id in self.skips else "passed"
+
     def wrong_about(self, result: Result) -> list[str]:
-        """Where the verdict is not the one it must get, a line each; [] if it is right."""
+        """Where a record has another verdict than it must, a line each; [] if it is right."""
         wrong = []
         for check in result.checks:
-            if check.id in self.fails:
-                expected = f"failed ({self.fails[check.id]})"
-            else:
-                expected = "skipped" if check.id in self.skips else "passed"
-            seen = check.status
-            if check.status == FAILED:
-                seen += f" ({check.diagnosis or ''})"
-            if seen != expected:
-                wrong.append(f"{check.id}: expected {expected}, was {seen}: {check.seen}")
+            if (was := _verdict(check)) != (expected := self.must_get(check.id)):
+                wrong.append(f"{check.id}: expected {expected}, was {was}: {check.seen}")
         known = {check.id for check in result.checks}
         wrong += [f"{one}: there is no such check" for one in {*self.fails, *self.skips} - known]
         return wrong
 
 
-def mutants_of(lab: str) -> list[Mutant]:
-    """The gallery of one lab.
+def _verdict(check: CheckResult) -> str:
+    return _failed(check.diagnosis or "") if check.status == FAILED else check.status
 
-    Raises ValueError, with the mutant's name, where a text to find does not occur exactly once.
+
+def _failed(diagnosis: str) -> str:
+    return f"failed ({diagnosis})" if diagnosis else "failed"
+
+
+def mutants(lab: str) -> list[Exhibit]:
+    """The wrong servers of one lab.
+
+    Raises ValueError, with the entry's name, where a text to find does not occur exactly once.
     """
-    with (MUTANTS / f"{lab}.toml").open("rb") as file:
+    return _exhibits(MUTANTS, lab)
+
+
+def accepted(lab: str) -> list[Exhibit]:
+    """The right servers in another form of one lab. Raises ValueError as :func:`mutants` does."""
+    return _exhibits(ACCEPTED, lab)
+
+
+def reference(lab: str) -> Exhibit:
+    """The solution of one lab."""
+    source = paths.solution_of(lab).read_text(encoding="utf-8")
+    return Exhibit(lab, "reference", "The solution.", source, {}, frozenset())
+
+
+def whole(labs: Sequence[str] = tuple(paths.LAB_FOLDERS)) -> list[Exhibit]:
+    """All of the gallery, lab by lab, the wrong ones first."""
+    return [one for lab in labs for one in (*mutants(lab), *accepted(lab))]
+
+
+def _exhibits(folder: Path, lab: str) -> list[Exhibit]:
+    with (folder / f"{lab}.toml").open("rb") as file:
         entries = tomllib.load(file)
-    reference = paths.solution_of(lab).read_text(encoding="utf-8")
-    return [_mutant(lab, name, entry, reference) for name, entry in entries.items()]
+    return [_exhibit(folder, lab, name, entry) for name, entry in entries.items()]
 
 
-def _mutant(lab: str, name: str, entry: Mapping[str, object], reference: str) -> Mutant:
+def _exhibit(folder: Path, lab: str, name: str, entry: Mapping[str, object]) -> Exhibit:
     changes = entry.get("change") or ([entry] if "find" in entry else [])
-    source = reference
-    if "file" in entry:
-        source = (MUTANTS / str(entry["file"])).read_text(encoding="utf-8")
+    path = folder / str(entry["file"]) if "file" in entry else paths.solution_of(lab)
+    source = path.read_text(encoding="utf-8")
     assert isinstance(changes, list)
     for change in changes:
         if (count := source.count(change["find"])) != 1:
@@ -71,4 +108,23 @@ def _mutant(lab: str, name: str, entry: Mapping[str, object], reference: str) ->
     fails, skips = entry.get("fails", {}), entry.get("skips", [])
     assert isinstance(fails, dict)
     assert isinstance(skips, list)
-    return Mutant(lab, name, str(entry["why"]), source, fails, frozenset(skips))
+    if bool(fails) == (folder == ACCEPTED):
+        raise ValueError(f"{lab} {name}: wrong ones belong in mutants/, right ones in accepted/")
+    return Exhibit(lab, name, str(entry["why"]), source, fails, frozenset(skips))
+
+
+def grade(exhibit: Exhibit, folder: Path) -> Result:
+    """The record of one grading in a process of its own, by the command that everybody uses.
+
+    ``folder`` must be empty. Raises GraderError if there is no record.
+    """
+    source = folder / "server.c"
+    source.write_text(exhibit.source, encoding="utf-8")
+    command = [sys.executable, "-P", "-m", "forklab", "grade", exhibit.lab, str(source)]
+    done = subprocess.run([*command, "--json", "-"], capture_output=True, text=True)
+    try:
+        return Result.from_json(done.stdout)
+    except ValueError as problem:
+        raise GraderError(
+            f"{exhibit.lab} {exhibit.name}: no record, exit status {done.returncode}: {done.stderr}"
+        ) from problem

@@ -123,7 +123,7 @@ def copy_kit(folder: Path, *tests: str) -> Path:
         shutil.copytree(paths.KIT / name, kit / name)
     for lab in paths.LAB_FOLDERS:  # as it is handed out, whatever is in labs/ here
         shutil.copy(paths.starter_of(lab), kit / "labs" / paths.LAB_FOLDERS[lab] / "server.c")
-    unneeded = shutil.ignore_patterns("__pycache__", "tests", "mutants", ".*_cache")
+    unneeded = shutil.ignore_patterns("__pycache__", "tests", "mutants", "accepted", ".*_cache")
     shutil.copytree(paths.HARNESS, kit / "harness", ignore=unneeded)
     (kit / "harness" / "tests").mkdir()
     for test in tests:

@@ -1,0 +1,13 @@
+"""Every server of the gallery gets exactly the verdict that it must get."""
+
+from __future__ import annotations
+
+import pytest
+
+from forklab import gallery, paths
+from forklab.gallery import Exhibit
+
+
+@pytest.mark.parametrize("one", gallery.whole(), ids=lambda one: f"{one.lab}-{one.name}")
+def test_gets_its_verdict(one: Exhibit, tmp_path):
+    assert one.wrong_about(gallery.grade(one, tmp_path)) == []
