@@ -98,10 +98,10 @@ test: .venv/.forklab-dev-stamp
 	@workers=$$($(PYTHON) -c 'import os, xdist; print("-n", len(os.sched_getaffinity(0)))' 2>&-); \
 	$(PYTHON) -m pytest -q harness/tests $$workers $(TESTARGS)
 
-## bench | how long grading takes
+## bench | how long grading takes (PROFILE=1: where the time goes)
 .PHONY: bench
 bench: .venv/.forklab-stamp
-	@$(FORKLAB) bench
+	@$(FORKLAB) bench $(if $(PROFILE),--profile)
 
 ## lint | compilers' warnings, style and types of all code
 .PHONY: lint

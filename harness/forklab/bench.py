@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pstats
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from forklab import contain, paths
 from forklab.build import compile_program
 from forklab.evidence import table
+from forklab.result import Result
 from forklab.server import Server, reserve_port
 
 Seconds = float
@@ -46,6 +48,60 @@ def bench(runs: int) -> int:
     return 0
 
 
+def profile() -> int:
+    """Prints, for each lab, where the time of one grading goes: by check, and by function."""
+    with contain.run_folder() as folder:
+        for lab in paths.LAB_FOLDERS:
+            _profile(lab, paths.solution_of(lab), folder)
+    return 0
+
+
+def _profile(lab: str, path: Path, folder: Path) -> None:
+    command = ["-m", "forklab", "grade", lab, str(path), "--brief"]
+    record, stats = folder / f"{lab}.json", folder / f"{lab}.stats"
+    began = time.monotonic()
+    _run([*command, "--json", str(record)])
+    whole = time.monotonic() - began
+    _run(["-m", "cProfile", "-o", str(stats), *command])
+
+    result = Result.from_json(record.read_text(encoding="utf-8"))
+    rows = [("before the first check: Python, modules, builds", whole - result.duration)]
+    rows += [(f"{one.id} {one.name}", one.duration) for one in result.checks]
+    rows.append(("between checks and after them", whole - sum(seconds for _, seconds in rows)))
+    print(f"{lab}: {_shown(whole).strip()} in all")
+    print(table(("PART", "WALL"), [(what, _shown(seconds)) for what, seconds in rows]))
+
+    # {(file, line, function): (calls, calls, own seconds, seconds with all that it calls, callers)}
+    profiled: dict[tuple[str, int, str], tuple[int, int, Seconds, Seconds, object]]
+    profiled = pstats.Stats(str(stats)).stats  # type: ignore[attr-defined]
+    ours = {_name(key): value for key, value in profiled.items() if "/forklab/" in key[0]}
+    most = sorted(ours.items(), key=lambda item: item[1][3], reverse=True)
+    waiting = sum(value[2] for key, value in profiled.items() if key[2] in _WAITS)
+    print(f"\n{lab} with the profiler, which slows Python down; asleep {_shown(waiting).strip()}:")
+    rows_by_function = [(name, value[0], _shown(value[3])) for name, value in most[4:24]]
+    print(table(("FUNCTION, WITH WHAT IT CALLS", "CALLS", "SECONDS"), rows_by_function), end="\n\n")
+
+
+_WAITS = (
+    "<built-in method time.sleep>",
+    "<built-in method select.select>",
+    "<method 'acquire' of '_thread.lock' objects>",
+    "<method 'poll' of 'select.poll' objects>",
+)
+
+
+def _name(key: tuple[str, int, str]) -> str:
+    return f"{Path(key[0]).stem}.{key[2]}"
+
+
+def _run(arguments: list[str]) -> None:
+    subprocess.run([sys.executable, "-P", *arguments], env=_ENVIRONMENT, stdout=subprocess.DEVNULL)
+
+
+# As on a user's machine: with Python's cache of compiled modules.
+_ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+
 def _shown(seconds: Seconds) -> str:
     return f"{seconds * 1000:8.1f} ms"
 
@@ -53,7 +109,7 @@ def _shown(seconds: Seconds) -> str:
 def _grade(lab: str, path: Path) -> tuple[Seconds, Seconds, Seconds]:
     """The whole time of one grading, to its first check's line, and to its first failure's."""
     command = [sys.executable, "-P", "-m", "forklab", "grade", lab, str(path)]
-    environment = {**os.environ, "NO_COLOR": "1"}
+    environment = {**_ENVIRONMENT, "NO_COLOR": "1"}
     first_check = first_failure = 0.0
     began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as grading:

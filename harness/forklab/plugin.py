@@ -123,12 +123,13 @@ class Grading:
         report: pytest.TestReport = outcome.get_result()
         check = check_of(item)
         problem = call.excinfo.value if call.excinfo else None
+        seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + call.duration
         if check is None or (call.when != "call" and problem is None):
             return
         if isinstance(problem, (KeyboardInterrupt, SystemExit, pytest.exit.Exception)):
             return
         found = self._judge(item, check, problem)
-        found.duration = round(call.duration, 4)
+        found.duration = round(seconds, 4)
         self.found[check.id] = found
         report.forklab = asdict(found)  # type: ignore[attr-defined]
         # To the item: JUnit's properties are taken from its last report.
@@ -232,6 +233,7 @@ def _in_words(found: CheckResult) -> str:
 
 SHOWN = pytest.StashKey[list[Evidence]]()
 LAST_WORDS = pytest.StashKey[list[Evidence]]()
+SECONDS = pytest.StashKey[float]()
 
 
 @pytest.fixture(scope="module")

@@ -89,19 +89,21 @@ class Family:
 
     def __init__(self, root: int) -> None:
         self.root = root
-        self._strangers: set[int] = set()
+        self._strangers: set[str] = set()  # names in /proc
 
     def members(self) -> list[Process]:
         """All processes below the root now, zombies too, in order of pid."""
         while True:
-            pids = {int(entry) for entry in os.listdir("/proc") if entry.isdigit()}
-            self._strangers &= pids
+            names = set(os.listdir("/proc"))
+            self._strangers &= names
             found = {}
-            for pid in pids - self._strangers:
-                if (one := process(pid)) is not None:
-                    found[pid] = one
+            for name in names - self._strangers:
+                if not name.isdigit():
+                    self._strangers.add(name)
+                elif (one := process(int(name))) is not None:
+                    found[one.pid] = one
             kin = {pid: self._is_kin(pid, found) for pid in found}
-            self._strangers |= {pid for pid, is_kin in kin.items() if is_kin is False}
+            self._strangers |= {str(pid) for pid, is_kin in kin.items() if is_kin is False}
             # None: its parent ended while we looked. Look again: it has another one now.
             if None not in kin.values():
                 return [found[pid] for pid in sorted(found) if kin[pid] and pid != self.root]
@@ -109,7 +111,7 @@ class Family:
     def _is_kin(self, pid: int, found: dict[int, Process]) -> bool | None:
         child = pid
         while pid != self.root:
-            if pid == 0 or pid in self._strangers:
+            if pid == 0 or str(pid) in self._strangers:
                 return False
             if pid not in found:
                 # Gone while we looked; or hidden from us (hidepid, proc(5)), and then not ours.
@@ -136,16 +138,19 @@ class SignalMasks:
         return bool(mask >> (signal_number - 1) & 1)
 
 
-def _status(path: str) -> dict[str, str]:
-    return dict(line.partition(":\t")[::2] for line in _read(path).splitlines())
+def _status_fields(path: str, *names: str) -> tuple[str, ...]:
+    """Those lines of a /proc/PID/status. Raises ValueError if one isn't there."""
+    text = _read(path)
+    starts = [text.index(f"\n{name}:\t") + len(name) + 3 for name in names]
+    return tuple(text[start : text.index("\n", start)] for start in starts)
 
 
 def signal_masks(pid: int) -> SignalMasks | None:
     """What a process does with signals, or None if it is gone."""
     try:
-        status = _status(f"/proc/{pid}/status")
-        return SignalMasks(*(int(status[name], 16) for name in ("SigIgn", "SigCgt", "SigBlk")))
-    except (*GONE, KeyError):
+        masks = _status_fields(f"/proc/{pid}/status", "SigIgn", "SigCgt", "SigBlk")
+        return SignalMasks(*(int(mask, 16) for mask in masks))
+    except (*GONE, ValueError):
         return None
 
 
@@ -203,7 +208,7 @@ class Rest:
     """What one thread was doing when we looked. Two equal ones: it did not run in between."""
 
     state: str
-    switches: tuple[str, str]  # voluntary and nonvoluntary context switches, ever
+    switches: tuple[str, ...]  # voluntary and nonvoluntary context switches, ever
     cpu: str
 
     @property
@@ -218,15 +223,14 @@ def rests(pid: int) -> dict[tuple[int, int], Rest]:
         for task in os.listdir(f"/proc/{pid}/task"):
             base = f"/proc/{pid}/task/{task}"
             with suppress(*GONE):
-                status = _status(f"{base}/status")
-                switches = (
-                    status["voluntary_ctxt_switches"],
-                    status["nonvoluntary_ctxt_switches"],
+                state, *switches = _status_fields(
+                    f"{base}/status",
+                    *("State", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"),
                 )
-                state = status["State"][0]
+                state = state[0]
                 if state == "D" and _syscall(pid, int(task))[:1] in _VFORKS:
                     state = "S"  # a parent in vfork waits for its child in this state
-                found[pid, int(task)] = Rest(state, switches, _read(f"{base}/schedstat"))
+                found[pid, int(task)] = Rest(state, tuple(switches), _read(f"{base}/schedstat"))
     return found
 
 

@@ -106,8 +106,9 @@ def _sockets(states: list[int]) -> list[TcpSocket]:
         return [one for one in _by_proc() if one.state in states]
 
 
-# struct inet_diag_req_v2 and inet_diag_msg, from linux/inet_diag.h, and tcp_info, from linux/tcp.h.
-_SOCK_DIAG_BY_FAMILY, _NLMSG_ERROR, _NLMSG_DONE = 20, 2, 3
+# struct inet_diag_req and inet_diag_msg, from linux/inet_diag.h, and tcp_info, from linux/tcp.h.
+# The older request brings IPv4 and IPv6 in one walk through the kernel's table; the newer needs two.
+_TCPDIAG_GETSOCK, _NLMSG_ERROR, _NLMSG_DONE = 18, 2, 3
 _NLM_F_REQUEST_DUMP = 0x301
 _NETLINK_SOCK_DIAG = 4
 _INET_DIAG_INFO = 2
@@ -116,16 +117,11 @@ _BYTES_RECEIVED, _NOTSENT_BYTES, _BYTES_SENT = 128, 144, 200  # where they stand
 
 def _by_netlink(states: list[int]) -> Iterator[TcpSocket]:
     mask = sum(1 << state for state in states)
+    request = struct.pack("=BBBB48xII", socket.AF_INET, 0, 0, 1 << (_INET_DIAG_INFO - 1), mask, 0)
+    header = struct.pack("=IHHII", 16 + len(request), _TCPDIAG_GETSOCK, _NLM_F_REQUEST_DUMP, 0, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-        for family in (socket.AF_INET, socket.AF_INET6):
-            request = struct.pack(
-                "=BBBxI48x", family, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), mask
-            )
-            header = struct.pack(
-                "=IHHII", 16 + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 0, 0
-            )
-            netlink.send(header + request)
-            yield from _replies(netlink)
+        netlink.send(header + request)
+        yield from _replies(netlink)
 
 
 def _replies(netlink: socket.socket) -> Iterator[TcpSocket]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forklab import gallery, paths
+from forklab import gallery
 from forklab.gallery import Exhibit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 
 from forklab.clients import Client
 
@@ -28,9 +29,11 @@ def random_bytes(size: int) -> bytes:
     return random.Random(1).randbytes(size - 1) + b"\n"
 
 
+@cache
 def long_text(size: int) -> bytes:
     """Lines of text, all different."""
-    lines = b"".join(b"line %d of a long text\n" % i for i in range(size // 20))
+    line = b"line %d of a long text: what comes back must be this line, whole, and in this place\n"
+    lines = b"".join([line % i for i in range(size // len(line) + 1)])
     return lines[: size - 1] + b"\n"
 
 
