@@ -20,9 +20,10 @@ from forklab.server import Server
         "Which line does the compiler name first? Later messages often follow from the first.",
         "A function that the compiler does not know lacks its header: the man page's SYNOPSIS "
         "names it (man 2 accept). A comparison of signed and unsigned means that a read's -1 can "
-        "be taken for a huge number.",
-        "Mend the first message only, build again with make lab1, and look at what is left. "
-        "#include <unistd.h>, <arpa/inet.h>, <string.h> and <stdlib.h> cover most of this lab.",
+        "be taken for a huge number. What is unused belongs to a step still to come, or goes.",
+        "The starter includes what the lab needs, but for memset and the like: #include "
+        "<string.h>. Keep what read and write return in a ssize_t, look whether it is < 0, and "
+        "only then make a (size_t) of it. expected ';' means the end of the line above.",
     ],
 )
 def test_builds_without_warnings(launch: Launcher) -> None:
@@ -56,7 +57,8 @@ def test_refuses_bad_arguments(launch: Launcher) -> None:
     hints=[
         "Is the server still there a moment after its start? Run it by hand: what does it say?",
         "A server socket takes four calls in a row: socket, bind, listen, accept. The port goes "
-        "into the address in network byte order, and it comes from the command line.",
+        "into the address in network byte order, and it comes from the command line. The process "
+        "that was started does all this itself, and stays.",
         "sin_family = AF_INET, sin_port = htons(port), sin_addr.s_addr = htonl(INADDR_ANY); then "
         "bind, then listen. Check each call's return value and perror the one that says -1.",
     ],
@@ -110,13 +112,17 @@ def test_echoes_one_client(launch: Launcher, server: Server) -> None:
     hints=[
         "How does your program know how many bytes came?",
         "What read brings is bytes, not a string: no NUL stands behind it, and NULs may stand in "
-        "it. strlen, printf with %s, strcpy and fgets all stop at a NUL or run past the end.",
-        "The number that read returned is the length. Give that number to write.",
+        "it. strlen, printf with %s, strcpy and fputs all stop at a NUL or run past the end, and "
+        "fgets does not say how many bytes it brought.",
+        "n = read(conn, buffer, sizeof(buffer)) is the length: give write_all that n, and leave "
+        "strlen, fgets and %s out of serve_client. No newline and no word (exit) is special here.",
     ],
 )
-def test_echoes_every_byte(clients: Clients) -> None:
-    """Sent text with a NUL in it, all 256 byte values, a run of NULs, 100 KB of random bytes."""
-    echoing.echoes_every_byte(clients.connect())
+def test_echoes_every_byte(server: Server, clients: Clients) -> None:
+    """Sent text with a NUL in it, all 256 byte values, a run of NULs, 100 KB of random bytes; bytes
+    without a newline, and words like exit; and, while the server was frozen (SIGSTOP), text and the
+    end of the stream together."""
+    echoing.echoes_every_byte(server, clients.connect())
 
 
 @check(
@@ -145,19 +151,19 @@ def test_echoes_a_long_stream_whole(launch: Launcher, clients: Clients) -> None:
     hints=[
         "What does your server do after its first client has left?",
         "accept is for one client. The next one needs the next call of accept, on the same "
-        "listening socket, which must stay open.",
+        "listening socket, which must stay open. So what serves a client has to come to an end.",
         "for (;;) { conn = accept(listener, ...); serve it; close(conn); } with no break, no "
-        "counter and no close(listener) inside.",
+        "counter and no close(listener) inside; and the loop that serves ends at read's 0 and -1.",
     ],
 )
 def test_serves_clients_in_turn(server: Server, clients: Clients) -> None:
-    """Twenty clients, one after the other, each with a message of its own."""
-    for number in range(1, 21):
+    """Forty clients, one after the other, each with a message of its own."""
+    for number in range(1, 41):
         client = clients.connect()
         got = traffic.ask_number(client, number)
         expect(
             got == b"message %d\n" % number,
-            expected="an echo for each of twenty clients, one after the other",
+            expected="an echo for each of forty clients, one after the other",
             seen=f"client number {number} got {'another answer' if got else 'no answer'}",
             evidence=partial(transcript, client),
             diagnosis=survival.unless_spinning(server, got, "stops-after-n-clients"),
@@ -173,13 +179,15 @@ def test_serves_clients_in_turn(server: Server, clients: Clients) -> None:
         "Who accepts the second client's connection while your server reads from the first?",
         "The kernel does: connections wait in the queue whose length listen sets, and their data "
         "waits with them. One process in one read cannot look after two clients.",
-        "Nothing to add here: read from one client until its end, close it, then accept the next. "
+        "Read from one client until its end, close it, then accept the next; and give listen room "
+        "for those who wait: SOMAXCONN. "
         "If your server forks or uses threads, keep that for the next lab.",
     ],
 )
 def test_makes_the_second_client_wait(server: Server, clients: Clients) -> None:
     """Client A connected and got its echo. Client B connected (the kernel accepts it) and sent two
-    lines; the grader waited until everything slept, A was served again, then A left."""
+    lines; the grader waited until everything slept, A was served again, three more connected, then
+    A left."""
     first = clients.connect()
     expect_echo(first, b"A is here\n")
     second = clients.connect()
@@ -201,6 +209,16 @@ def test_makes_the_second_client_wait(server: Server, clients: Clients) -> None:
         diagnosis="drops-the-waiting-client",
     )
     expect_echo(first, b"A is still here\n", others=[second])
+    others = clients.crowd(3)
+    left_out = [one for one in others if not one.is_connected]
+    expect(
+        not left_out,
+        expected="a queue with room for four clients that wait (listen's backlog)",
+        seen=f"{len(left_out)} of them can't even connect: the queue is too short",
+        evidence=lambda: transcript(first, second, *others),
+        diagnosis="short-queue",
+    )
+    others.close()
     first.close()
     got = second.receive(len(lines))
     expect(
@@ -222,14 +240,19 @@ def test_makes_the_second_client_wait(server: Server, clients: Clients) -> None:
         "whose default is to kill the process (signal(7)). And read returns 0 at the end and -1 "
         "after a reset: both mean that this client is done.",
         "signal(SIGPIPE, SIG_IGN) once in main, so that write returns -1 with EPIPE instead; then "
-        "leave the loop of this client on any n <= 0, close it, and accept the next.",
+        "leave the loop of this client on any n <= 0 and on a write that fails, close it, and "
+        "accept the next.",
     ],
 )
-def test_survives_a_client_that_vanishes(server: Server, clients: Clients) -> None:
+def test_survives_a_client_that_vanishes(
+    launch: Launcher, server: Server, clients: Clients
+) -> None:
     """One client said nothing for a while and left, one reset its connection. Another sent 60 KB
     while the server was frozen (SIGSTOP) and closed without reading: thawed, the server wrote to a
     client that was gone. After each the server had to be asleep, and at last serve the next."""
     survival.survives_vanishing_clients(server, clients, others=False)
+    clients.leave()
+    survival.keeps_silent_clients(launch)
 
 
 @check(
@@ -264,20 +287,7 @@ def test_gives_its_descriptors_back(server: Server, clients: Clients) -> None:
 )
 def test_restarts_at_once(launch: Launcher) -> None:
     """Killed the server while a client was connected, and started it again on the same port."""
-    first = launch.listening()
-    with Clients(first, launch.habits.greeting) as clients:
-        client = clients.connect()
-        client.ask(traffic.HELLO)
-        first.end()
-        client.await_end()
-        second = launch.start(*first.arguments, port=first.port)
-        second.wait_for(lambda: second.is_listening() or second.exit is not None)
-        expect(
-            second.is_listening(),
-            expected=f"a new copy that listens on port {first.port} at once",
-            seen=f"it ended: {second.exit}" if second.exit else "it does not listen there",
-            diagnosis="no-reuseaddr",
-        )
+    starting.restarts_at_once(launch)
 
 
 @check(
@@ -302,8 +312,9 @@ def test_stays_one_process(server: Server, clients: Clients) -> None:
     points=5,
     hints=[
         "Which line of your program stands at the top of the report, and what is the index there?",
-        "A buffer of 4096 bytes has no place 4096. And read returns -1 when it fails: as an index "
-        "or a length that lies before the buffer, or is enormous.",
+        "A buffer of 4096 bytes has no place 4096. read returns -1 when it fails: as an index or "
+        "a length that lies before the buffer, or is enormous. And no NUL stands behind what it "
+        "brings, so %s and strlen run on past it.",
         "Check n before you use it. Don't write buffer[n] = '\\0': you don't need a string. If you "
         "must, read at most sizeof(buffer) - 1 bytes.",
     ],

@@ -20,7 +20,9 @@ from forklab.server import Server
         "Which line does the compiler name first? Later messages often follow from the first.",
         "fork, close and _exit are declared in <unistd.h>. What the lab gives you stands in net.h "
         "and safe_log.h. A function that you no longer use is a warning too: remove it.",
-        "Mend the first message only, build again with make lab2, and look at what is left.",
+        "may fall through: the case above lacks its break (or, in the child, its _exit). unused: "
+        "remove it, or do the step that uses it. undeclared, implicit declaration: #include the "
+        "header that man 2 shows. expected ';': the end of the line above.",
     ],
 )
 def test_builds_without_warnings(launch: Launcher) -> None:
@@ -90,8 +92,9 @@ def test_echoes_every_byte(launch: Launcher, server: Server) -> None:
     points=15,
     hints=[
         "Which line of your program keeps the parent busy while a client is connected?",
-        "The parent's only work is accept, fork, close, and accept again. If it serves a client "
-        "itself, or waits for the child to end, everybody else waits too.",
+        "The parent's only work is accept, fork, close its copy of the connection, and accept "
+        "again: so it keeps the listener. If it serves a client itself, or waits for the child to "
+        "end, everybody else waits too.",
         "switch (fork()) { case 0: ... serve_client(conn); _exit(0); default: close(conn); } and "
         "no wait() or waitpid(pid, ..., 0) after it.",
     ],
@@ -111,8 +114,8 @@ def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
         "Draw your server's family with ps --forest while three clients are connected.",
         "fork comes after accept: one connection, one child. A child serves its client and never "
         "comes back to accept, or it forks children of its own.",
-        "After serve_client(conn) the child calls _exit. Nothing else may stand between it and "
-        "the end of the case.",
+        "for (;;) { conn = accept(...); switch (fork()) { case 0: close(listener); "
+        "serve_client(conn); _exit(0); ... } close(conn); } and no other fork, nor a thread.",
     ],
 )
 def test_one_child_for_each_client(server: Server, clients: Clients) -> None:
@@ -151,9 +154,12 @@ def test_parent_lets_go_of_the_connection(server: Server, clients: Clients) -> N
         "close(listener) as the child's first line.",
     ],
 )
-def test_child_lets_go_of_the_listener(server: Server, clients: Clients) -> None:
-    """Looked for the listening socket among the open descriptors of three children."""
+def test_child_lets_go_of_the_listener(launch: Launcher, server: Server, clients: Clients) -> None:
+    """Looked for the listening socket among the open descriptors of three children; then killed
+    another copy while a client was connected, and started it again on the same port."""
     descriptors.child_lets_go(server, clients)
+    clients.leave()
+    starting.restarts_at_once(launch)
 
 
 @check(
@@ -169,7 +175,7 @@ def test_child_lets_go_of_the_listener(server: Server, clients: Clients) -> None
     ],
 )
 def test_child_ends_with_its_client(server: Server, clients: Clients) -> None:
-    """Eight clients connected, spoke and left; then looked who still runs."""
+    """Eight clients connected, spoke and left; then looked who still runs, and sent 26 more."""
     descriptors.child_ends_with_its_client(server, clients)
 
 
@@ -212,8 +218,7 @@ def test_leaves_its_zombies(
     """Eight clients came and went; waited until all was quiet, and counted the zombies; then once
     more when another client had come."""
     crowd = clients.crowd(8)
-    for number, client in enumerate(crowd):
-        traffic.ask_number(client, number)
+    crowd.greet()
     crowd.close()
     server.wait_for(lambda: not server.living())
     for another in (False, True):
@@ -240,13 +245,16 @@ def test_leaves_its_zombies(
         "Which process notices that a client has vanished? What may happen to it, and what not?",
         "A child may die of SIGPIPE and nobody else minds. But the parent must not act on what "
         "becomes of one child, and a child must end on read's -1 as well as on its 0.",
-        "while ((n = read(conn, ...)) > 0): 0 is the end, -1 is a reset; both end the child.",
+        "while ((n = read(conn, ...)) > 0): 0 is the end, -1 is a reset; both end the child, and "
+        "so does write_all(...) < 0. Then _exit, and no kill: the parent stays in accept.",
     ],
 )
-def test_survives_clients_that_vanish(server: Server, clients: Clients) -> None:
+def test_survives_clients_that_vanish(launch: Launcher, server: Server, clients: Clients) -> None:
     """One client stayed; one was silent for a while, spoke and reset; one just reset; one sent
     until its child waited in write, and closed. Then the first and a new one had to be served."""
     survival.survives_vanishing_clients(server, clients)
+    clients.leave()
+    survival.keeps_silent_clients(launch)
 
 
 @check(

@@ -82,8 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     reset.add_argument("--yes", action="store_true", help="don't ask")
     reset.set_defaults(run=_reset)
 
+    mutants = commands.add_parser("mutants", help="grade the gallery of wrong and right servers")
+    mutants.add_argument("lab", type=_lab, nargs="*", help="only of these labs")
+    mutants.add_argument("--only", metavar="TEXT", default="", help="whose name contains TEXT")
+    mutants.add_argument("--jobs", type=_count, help="gradings side by side (default: the cores)")
+    mutants.set_defaults(run=_mutants)
+
     bench = commands.add_parser("bench", help="how long grading takes")
-    bench.add_argument("--runs", type=int, default=9)
+    bench.add_argument("--runs", type=_count, default=9)
     bench.add_argument("--profile", action="store_true", help="show where the time goes instead")
     bench.set_defaults(run=_bench)
     return parser
@@ -95,6 +101,12 @@ def _lab(text: str) -> str:
         labs = ", ".join(paths.LAB_FOLDERS)
         raise argparse.ArgumentTypeError(f"there is no lab {text!r}; the labs are {labs}")
     return name
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"not a number from 1 on: {text!r}")
+    return int(text)
 
 
 # Grading -------------------------------------------------------------------------------------
@@ -278,6 +290,13 @@ def _reset(options: argparse.Namespace) -> int:
     shutil.copyfile(starter, work)
     print(f"{_shown(work)} is the starter again.")
     return ALL_PASSED
+
+
+def _mutants(options: argparse.Namespace) -> int:
+    from forklab.mutants import mutants
+
+    whole = not options.lab and not options.only
+    return mutants(options.lab or list(paths.LAB_FOLDERS), options.only, options.jobs, write=whole)
 
 
 def _bench(options: argparse.Namespace) -> int:

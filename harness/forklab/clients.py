@@ -65,6 +65,7 @@ class Client:
         problem = self._socket.connect_ex(("127.0.0.1", patience.port))
         if problem == errno.EINPROGRESS:
             problem = self._wait_for(self._progress) or errno.EINPROGRESS
+        self.port = self._socket.getsockname()[1]  # its own
         if problem in (0, errno.EISCONN):
             self._note("connected")
         elif problem == errno.EINPROGRESS:
@@ -74,6 +75,11 @@ class Client:
             self.ended = "no connection"
             self._open = False
             self._socket.close()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the handshake was done: by the kernel, whose queue need not be the server's."""
+        return self.events[0].what == "connected"
 
     def _acknowledge_at_once(self) -> None:
         """Otherwise the kernel may wait 40 ms with it, and all that time a packet seems under way.
@@ -197,15 +203,20 @@ class Client:
         return bytes(self.received[before:])
 
     def exchange(
-        self, data: bytes, slow: bool = False, meanwhile: Callable[[], None] | None = None
+        self,
+        data: bytes,
+        slow: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+        enough: int | None = None,
     ) -> None:
         """Sends all of ``data`` while it takes in the answer, until as much came back.
 
         ``slow``: reads only when it can't send, so that the server's buffers are full most of the
-        time. ``meanwhile`` is called again and again. Gives up when the server makes no headway.
+        time. ``meanwhile`` is called again and again. ``enough``: how many bytes back will do.
+        Gives up when the server makes no headway.
         """
         rest = memoryview(data)
-        wanted = len(self.received) + len(data)
+        wanted = len(self.received) + (len(data) if enough is None else enough)
         while not self.ended and self._open:
             sent = self._send_odd_sized(rest) if slow else self.send(rest)
             rest = rest[sent:]
@@ -239,6 +250,15 @@ class Crowd(list[Client]):
         """Every one vanishes."""
         for client in self:
             client.reset()
+
+    def greet(self) -> list[Client]:
+        """Each says its number and gets its answer, side by side. Returns who got none."""
+        wanted = {}
+        for number, client in enumerate(self):
+            message = b"message %d\n" % number
+            wanted[client] = len(client.received) + len(message)
+            client.send(message)
+        return [one for one, size in wanted.items() if len(one.receive(size)) < size]
 
 
 class Clients:

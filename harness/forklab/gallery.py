@@ -10,14 +10,17 @@ from being judged, ``skips``. All other checks pass.
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from forklab import paths
+from forklab import contain, paths
 from forklab.errors import GraderError
 from forklab.result import FAILED, CheckResult, Result
 
@@ -47,12 +50,17 @@ class Exhibit:
             return _failed(self.fails[check_id])
         return "skipped" if check_id in self.skips else "passed"
 
+    def agrees(self, found: CheckResult) -> bool:
+        """Whether one check's verdict is what it must be."""
+        return _verdict(found) == self.must_get(found.id)
+
     def wrong_about(self, result: Result) -> list[str]:
         """Where a record has another verdict than it must, a line each; [] if it is right."""
-        wrong = []
-        for check in result.checks:
-            if (was := _verdict(check)) != (expected := self.must_get(check.id)):
-                wrong.append(f"{check.id}: expected {expected}, was {was}: {check.seen}")
+        wrong = [
+            f"{check.id}: expected {self.must_get(check.id)}, was {_verdict(check)}: {check.seen}"
+            for check in result.checks
+            if not self.agrees(check)
+        ]
         known = {check.id for check in result.checks}
         wrong += [f"{one}: there is no such check" for one in {*self.fails, *self.skips} - known]
         return wrong
@@ -113,18 +121,53 @@ def _exhibit(folder: Path, lab: str, name: str, entry: Mapping[str, object]) -> 
     return Exhibit(lab, name, str(entry["why"]), source, fails, frozenset(skips))
 
 
-def grade(exhibit: Exhibit, folder: Path) -> Result:
-    """The record of one grading in a process of its own, by the command that everybody uses.
+class Graders:
+    """Grades servers side by side, each in a process of its own; use it as a context.
 
-    ``folder`` must be empty. Raises GraderError if there is no record.
+    At the context's end those that still run are stopped, in good order.
     """
-    source = folder / "server.c"
-    source.write_text(exhibit.source, encoding="utf-8")
-    command = [sys.executable, "-P", "-m", "forklab", "grade", exhibit.lab, str(source)]
-    done = subprocess.run([*command, "--json", "-"], capture_output=True, text=True)
-    try:
-        return Result.from_json(done.stdout)
-    except ValueError as problem:
-        raise GraderError(
-            f"{exhibit.lab} {exhibit.name}: no record, exit status {done.returncode}: {done.stderr}"
-        ) from problem
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self._pool = ThreadPoolExecutor(jobs)
+        self._running: set[subprocess.Popen[str]] = set()
+        self._numbers = itertools.count()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Graders:
+        self._folder = self._stack.enter_context(contain.run_folder())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(self._running):
+            process.terminate()
+        self._pool.shutdown()
+        self._stack.close()
+
+    def grade(self, exhibit: Exhibit) -> Future[Result]:
+        """The record of one grading, by the command that everybody uses, once it is there.
+
+        The future raises GraderError if there is no record.
+        """
+        return self._pool.submit(self._grade, exhibit)
+
+    def _grade(self, exhibit: Exhibit) -> Result:
+        folder = self._folder / str(next(self._numbers))
+        folder.mkdir()
+        source = folder / "server.c"
+        source.write_text(exhibit.source, encoding="utf-8")
+        command = [sys.executable, "-P", "-m", "forklab", "grade", exhibit.lab, str(source)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            [*command, "--json", "-"], stdout=pipe, stderr=pipe, text=True
+        ) as one:
+            self._running.add(one)
+            said, complaints = one.communicate()
+            self._running.discard(one)
+        try:
+            return Result.from_json(said)
+        except ValueError as problem:
+            raise GraderError(
+                f"{exhibit.lab} {exhibit.name}: no record, status {one.returncode}: {complaints}"
+            ) from problem

@@ -19,12 +19,16 @@ class _Page(ctypes.Structure):
         ("forks_failed", ctypes.c_int),
         ("forks", ctypes.c_int),
         ("caught_at_first_fork", ctypes.c_int),
+        ("ignored_at_first_fork", ctypes.c_int),
         ("accept_errno", ctypes.c_int),
         ("accept_failures", ctypes.c_int),
         ("accepts_failed", ctypes.c_int),
         ("bind_errno", ctypes.c_int),
         ("bind_port", ctypes.c_int),
         ("write_limit", ctypes.c_int),
+        ("hurry", ctypes.c_int),
+        ("time_outs", ctypes.c_int),
+        ("groups_killed", ctypes.c_int),
         ("line_buffered", ctypes.c_int),
         ("watch_handler", ctypes.c_int),
         ("handler_runs", ctypes.c_int),
@@ -72,6 +76,11 @@ class Probe:
         """Whether SIGCHLD had a handler when the first child was made."""
         return bool(self._page.caught_at_first_fork)
 
+    @property
+    def ignored_at_first_fork(self) -> bool:
+        """Whether SIGCHLD was ignored, or had SA_NOCLDWAIT, when the first child was made."""
+        return bool(self._page.ignored_at_first_fork)
+
     def fail_accept(self, error: int, times: int = 1) -> None:
         """The next call of accept fails with that errno; one that waits already does not."""
         self._page.accept_errno = error
@@ -90,6 +99,20 @@ class Probe:
     def shorten_writes(self, limit: int) -> None:
         """Every write to a socket takes at most that many bytes."""
         self._page.write_limit = limit
+
+    def hurry(self) -> None:
+        """Where the program asks for a time-out for receiving (SO_RCVTIMEO), it is 1 ms."""
+        self._page.hurry = 1
+
+    @property
+    def time_outs(self) -> int:
+        """How often the program asked for one."""
+        return int(self._page.time_outs)
+
+    @property
+    def groups_killed(self) -> int:
+        """How often it sent a signal to everybody, or to a process group that it did not make."""
+        return int(self._page.groups_killed)
 
     def buffer_lines(self) -> None:
         """Standard output is line-buffered, as on a terminal. Before the server starts."""

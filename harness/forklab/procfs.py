@@ -265,12 +265,28 @@ _FOREVER: dict[str, dict[int, tuple[int, str] | None]] = {
 
 def _syscall(pid: int, tid: int) -> list[int]:
     """The system call that a thread sleeps in: its number and arguments; [] if it's not told."""
+    words = _syscall_words(pid, tid)
+    try:
+        return [int(words[0]), *(int(word, 16) for word in words[1:7])]
+    except (ValueError, IndexError):
+        return []
+
+
+def _syscall_words(pid: int, tid: int) -> list[str]:
     try:
         with _as_owner(pid):
-            words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
-        return [int(words[0]), *(int(word, 16) for word in words[1:7])]
-    except (OSError, ValueError, IndexError):
+            return _read(f"/proc/{pid}/task/{tid}/syscall").split()
+    except OSError:
         return []
+
+
+def is_runnable(pid: int, tid: int) -> bool:
+    """Whether a thread that was seen asleep only looks so: it lost its processor on the way.
+
+    A call that may have to wait marks the thread as asleep before it knows. Another thread may get
+    the processor just then; but /proc/PID/task/TID/syscall still says "running".
+    """
+    return _syscall_words(pid, tid) == ["running"]
 
 
 def waits_for_ever(pid: int, tid: int) -> bool:

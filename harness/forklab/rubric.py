@@ -163,6 +163,8 @@ class Diagnosis:
     code: str
     title: str
     explanation: str  # two or three sentences for the student
+    think: str  # how to find it: a question, or something to try
+    read: str  # a manual page, "signal(7)", or a place in the kit, "labs/.../README.md#..."
 
 
 @cache
@@ -170,4 +172,9 @@ def diagnoses() -> dict[str, Diagnosis]:
     """The catalogue (diagnoses.toml) by code."""
     with Path(__file__).with_name("diagnoses.toml").open("rb") as file:
         table = tomllib.load(file)
-    return {code: Diagnosis(code, entry["title"], entry["why"]) for code, entry in table.items()}
+    return {
+        code: Diagnosis(
+            code, entry["title"], entry["why"], entry.get("think", ""), entry.get("read", "")
+        )
+        for code, entry in table.items()
+    }

@@ -208,6 +208,11 @@ class Server:
             if one.inode in holders
         ]
 
+    def holders(self, peer_port: int) -> list[int]:
+        """The descendants that have the connection from that port open, by pid."""
+        inodes = {one.inode for one in tcp.connections(self.port) if one.peer_port == peer_port}
+        return [one.pid for one in self.living() if procfs.socket_inodes(one.pid) & inodes]
+
     def is_listening(self) -> bool:
         """Whether it, or a descendant, listens on its port."""
         return any(one.port == self.port for one in self.listeners())
@@ -330,7 +335,11 @@ class Server:
     def sleeps(self, pid: int) -> bool:
         """Whether that one process of the family is asleep and does not run meanwhile."""
         first = procfs.rests(pid)
-        return all(rest.is_asleep for rest in first.values()) and procfs.rests(pid) == first
+        return (
+            all(rest.is_asleep for rest in first.values())
+            and not any(procfs.is_runnable(*ids) for ids in first)
+            and procfs.rests(pid) == first
+        )
 
     def _rest(self) -> _AtRest | None:
         """None while something runs, or a packet is under way.
@@ -341,10 +350,11 @@ class Server:
         first = self._rests()
         if not all(rest.is_asleep for rest in first.values()):
             return None
+        sleepers = [ids for ids, rest in first.items() if rest.state not in "TtZX"]
+        if any(procfs.is_runnable(*ids) for ids in sleepers):
+            return None
         quiet = tcp.is_quiet(self.port)
-        for_ever = all(
-            rest.state in "TtZX" or procfs.waits_for_ever(*ids) for ids, rest in first.items()
-        )
+        for_ever = all(procfs.waits_for_ever(*ids) for ids in sleepers)
         if not quiet or self._rests() != first:
             return None
         return _AtRest(first, for_ever)

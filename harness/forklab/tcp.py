@@ -58,6 +58,11 @@ def listeners() -> list[TcpSocket]:
     return _sockets([LISTEN])
 
 
+def connections(port: int) -> list[TcpSocket]:
+    """The ends at that port of established connections."""
+    return [one for one in _sockets(list(_CONNECTED)) if one.port == port]
+
+
 def is_quiet(port: int) -> bool:
     """Whether no packet from or to that port is under way between sockets of this machine.
 
@@ -107,7 +112,7 @@ def _sockets(states: list[int]) -> list[TcpSocket]:
 
 
 # struct inet_diag_req and inet_diag_msg, from linux/inet_diag.h, and tcp_info, from linux/tcp.h.
-# The older request brings IPv4 and IPv6 in one walk through the kernel's table; the newer needs two.
+# The older request brings IPv4 and IPv6 in one walk through the kernel's table, the newer in two.
 _TCPDIAG_GETSOCK, _NLMSG_ERROR, _NLMSG_DONE = 18, 2, 3
 _NLM_F_REQUEST_DUMP = 0x301
 _NETLINK_SOCK_DIAG = 4

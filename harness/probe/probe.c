@@ -9,6 +9,8 @@
  *	accept		fails with accept_errno, accept_failures times
  *	bind		is noted when it fails
  *	write, send	on a socket take at most write_limit bytes
+ *	SO_RCVTIMEO	is a millisecond, whatever was asked for, if hurry is set
+ *	kill		is noted when it goes to a group that the program did not make
  *	stdout		is line-buffered, as on a terminal, if line_buffered is set
  *	SIGCHLD's handler	is watched if watch_handler is set: what it calls, what it does to errno
  */
@@ -34,10 +36,12 @@
 /* The shared page. forklab/probe.py has the same fields in the same order. */
 static struct page {
 	int fork_errno, fork_failures, forks_failed;
-	int forks, caught_at_first_fork;
+	int forks, caught_at_first_fork, ignored_at_first_fork;
 	int accept_errno, accept_failures, accepts_failed;
 	int bind_errno, bind_port;
 	int write_limit;
+	int hurry, time_outs;
+	int groups_killed;
 	int line_buffered;
 	int watch_handler, handler_runs;
 	int errno_changed, errno_seen;
@@ -56,9 +60,12 @@ static void *real(const char *name)
 	return function;
 }
 
+static pid_t first_group; /* that of whoever started the program, and of what else he runs */
+
 __attribute__((constructor)) static void open_page(void)
 {
 	const char *path = getenv("FORKLAB_PROBE");
+	first_group = getpgrp();
 	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
 	void *shared = MAP_FAILED;
 
@@ -93,19 +100,21 @@ static bool is_function(const struct sigaction *action)
 	       (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
 }
 
-/* Whether SIGCHLD has a handler. */
-static bool sigchld_is_caught(void)
+/* Notes what becomes of the SIGCHLD of a child that ends right after the first fork. */
+static void note_first_fork(void)
 {
 	struct sigaction action;
 
 	REAL(sigaction)(SIGCHLD, NULL, &action);
-	return is_function(&action);
+	page->caught_at_first_fork = is_function(&action);
+	page->ignored_at_first_fork = action.sa_handler == SIG_IGN ||
+				      (action.sa_flags & SA_NOCLDWAIT);
 }
 
 static bool fork_fails(void)
 {
 	if (page->forks++ == 0)
-		page->caught_at_first_fork = sigchld_is_caught();
+		note_first_fork();
 	if (!take(&page->fork_failures))
 		return false;
 	page->forks_failed++;
@@ -202,6 +211,27 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 	if (count > 0 && cut(fd, parts[0].iov_len) < parts[0].iov_len)
 		return write(fd, parts[0].iov_base, parts[0].iov_len);
 	return REAL(writev)(fd, parts, count);
+}
+
+int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+	static const struct timeval soon = { .tv_usec = 1000 };
+	const struct timeval *time_out = value;
+
+	if (page->hurry && level == SOL_SOCKET && name == SO_RCVTIMEO &&
+	    size == sizeof(*time_out) && (time_out->tv_sec || time_out->tv_usec)) {
+		page->time_outs++;
+		value = &soon;
+	}
+	return REAL(setsockopt)(fd, level, name, value, size);
+}
+
+/* 0 is the caller's group and -1 is everybody. Who called setsid or setpgid leads its own group. */
+int kill(pid_t pid, int signal_number)
+{
+	if (signal_number != 0 && (pid == -1 || (pid == 0 && getpgrp() == first_group)))
+		page->groups_killed++;
+	return REAL(kill)(pid, signal_number);
 }
 
 /* The watch on the handler ------------------------------------------------------------------ */

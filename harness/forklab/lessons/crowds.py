@@ -21,6 +21,8 @@ from forklab.result import Evidence
 from forklab.rubric import expect
 from forklab.server import Server
 
+MANY = 26  # clients at once: with those before, more than 32, and two tasks each within 64
+
 
 def at_rest_without_clients(server: Server) -> None:
     """Waits until the clients before are done with, also in a handler of SIGCHLD."""
@@ -86,7 +88,7 @@ def one_child_each(server: Server, clients: Clients) -> None:
     )
     crowd = clients.crowd(8)
     expect_all_connect(server, crowd)
-    unanswered = [c for number, c in enumerate(crowd) if not ask_number(c, number)]
+    unanswered = crowd.greet()
     server.wait_for(lambda: len(_alive(server.children())) == len(crowd))
     server.settle()
     family = server.family()
@@ -117,6 +119,8 @@ def one_child_each(server: Server, clients: Clients) -> None:
         seen=seen,
         evidence=process_table(server, family),
         diagnosis=diagnosis,
+        # A child for each client is there, whatever else it has.
+        goes_on=threads > 1 and len(alive) == len(crowd) and not unanswered,
     )
     crowd.close()
 
@@ -148,16 +152,37 @@ def stays_one_process(server: Server, clients: Clients) -> None:
         client.close()
 
 
+def serves_many(server: Server, clients: Clients) -> None:
+    """So many clients at once as fill a small table; and none of them for the first time."""
+    crowd = clients.crowd(MANY)
+    expect_all_connect(server, crowd)
+    unanswered = crowd.greet()
+    expect(
+        not unanswered,
+        expected=f"an answer for each of {len(crowd)} more clients",
+        seen=lambda: f"{len(unanswered)} of them get no answer",
+        evidence=lambda: [*transcript(unanswered[0]), process_table(server)],
+        diagnosis="stops-after-n-clients",
+    )
+    crowd.close()
+
+
 def says_each_thing_once(launch: Launcher) -> None:
-    """Five clients with stdout on a file, and five with stdout line-buffered: the same lines."""
+    """Five clients with stdout on a file, and five with stdout line-buffered: the same lines.
+
+    And no line that names a client's port comes twice.
+    """
     shown = []
     for line_buffered in (True, False):
         probe = launch.new_probe()
         if line_buffered:
             probe.buffer_lines()
         server = launch.listening(probe=probe)
-        shown.append(_log_of_five_clients(launch, server))
+        lines, ports = _log_of_five_clients(launch, server)
         server.end()
+        shown.append(lines)
+        if line_buffered:
+            _expect_no_echo_in_the_log(lines, ports)
     once, copied = (Counter(_without_numbers(line) for line in lines) for lines in shown)
     repeated = copied - once
     expect(
@@ -169,14 +194,33 @@ def says_each_thing_once(launch: Launcher) -> None:
     )
 
 
-def _log_of_five_clients(launch: Launcher, server: Server) -> list[str]:
+def _expect_no_echo_in_the_log(lines: Sequence[str], ports: Sequence[int]) -> None:
+    """A client's port names one connection: what is said of it twice was said by two processes."""
+    twice = [
+        line
+        for line, times in Counter(lines).items()
+        if times > 1 and any(re.search(rf"(?<!\d){port}(?!\d)", line) for port in ports)
+    ]
+    expect(
+        not twice,
+        expected="one line for each thing that happens to a client",
+        seen=lambda: f'"{plain(twice[0])}", twice',
+        evidence=lambda: [Evidence("stdout", plain("\n".join(lines[:16])))],
+        diagnosis="tells-twice",
+    )
+
+
+def _log_of_five_clients(launch: Launcher, server: Server) -> tuple[list[str], list[int]]:
+    """What it wrote to stdout, and the clients' ports."""
+    ports = []
     with Clients(server, launch.habits.greeting) as clients:
         for _ in range(5):
             client = clients.connect()
+            ports.append(client.port)
             client.ask(HELLO)
             client.close()
             server.settle()
-    return server.stdout.decode(errors="replace").splitlines()
+    return server.stdout.decode(errors="replace").splitlines(), ports
 
 
 def _most_repeated(repeated: Counter[str], once: Counter[str], log: list[str]) -> str:

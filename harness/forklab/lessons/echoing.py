@@ -14,7 +14,7 @@ from forklab.evidence import (
 )
 from forklab.launch import Launcher
 from forklab.lessons.starting import gate_stays_open
-from forklab.lessons.survival import expect_alive, expect_service
+from forklab.lessons.survival import CRASHES, expect_alive, expect_service, newest_child
 from forklab.lessons.traffic import ALL_BYTES, HELLO, MESSAGES, long_text, random_bytes
 from forklab.rubric import expect
 from forklab.server import Server
@@ -53,24 +53,64 @@ def echoes_one_client(launch: Launcher, server: Server, clients: Clients) -> Cli
     return client
 
 
-def echoes_every_byte(client: Client) -> None:
-    """All 256 byte values, NULs among them, and 100 KB of everything come back."""
+def echoes_every_byte(server: Server, client: Client) -> None:
+    """All 256 byte values, NULs among them, and 100 KB of everything come back.
+
+    So do bytes without a newline, words that are commands elsewhere, and what came with the end.
+    """
     expect_echo(client, b"before\0after\n")
     expect_echo(client, ALL_BYTES + b"\0" * 100 + b"\n")
     expect_echo(client, random_bytes(100_000))
+    got = client.ask(b"no newline")
+    compare(client, b"no newline", got, None if got else "waits-for-a-newline")
+    for word in (b"exit\n", b"END\n", b"quit\n", b"q\n", b"Q\n"):
+        got = client.ask(word)
+        compare(client, word, got, None if got else "obeys-a-command")
+    ends_with_its_last_words(server, client, b"these are my last words\n")
 
 
-def echoes_lines(client: Client) -> None:
+def ends_with_its_last_words(server: Server, client: Client, data: bytes) -> None:
+    """Data and end are both there when the server comes to read: all of it back, and no more."""
+    before = len(client.received)
+    with server.frozen(newest_child(server)):
+        client.send(data)
+        client.half_close()
+    client.receive(before + len(data))
+    client.await_end()
+    got = bytes(client.received[before:])
+    finished, _, unfinished = data.rpartition(b"\n")
+    diagnosis = None
+    if unfinished and got == finished + b"\n":
+        diagnosis = "loses-last-line"
+    elif data.startswith(got):
+        diagnosis = "drops-what-came-last"
+    compare(client, data, got, diagnosis)
+
+
+def echoes_lines(server: Server, client: Client) -> None:
     """Lines long and short, with every byte in them, and an unfinished last one."""
     for line in (HELLO, b"\n", b"carriage return\r\n", b"before\0after\n", b"x" * 10_000 + b"\n"):
         expect_echo(client, line)
     expect_echo(client, ALL_BYTES + b"\0" * 100 + b"\n")
     expect_echo(client, random_bytes(20_000))
+    _needs_one_buffer(client)
+    ends_with_its_last_words(server, client, b"a line\nan unfinished one")
+
+
+def _needs_one_buffer(client: Client) -> None:
+    """A line without an end is echoed in pieces: nobody has memory for all of it."""
+    line = b"x" * (1 << 20)
     before = len(client.received)
-    client.send(b"unfinished")
-    client.half_close()
-    got = client.receive(before + len(b"unfinished"))[before:]
-    compare(client, b"unfinished", got, None if got else "loses-last-line")
+    client.exchange(line, enough=len(line) // 2)
+    expect(
+        len(client.received) > before,
+        expected="a line of 1 MiB comes back piece by piece, before its newline was sent",
+        seen="nothing came back: the server keeps the whole line in memory, however long it gets",
+        evidence=partial(transcript, client),
+        diagnosis="keeps-the-whole-line",
+    )
+    client.send(b"\n")
+    compare(client, line + b"\n", client.receive(before + len(line) + 1)[before:])
 
 
 def echoes_a_long_stream(clients: Clients) -> None:
@@ -112,8 +152,7 @@ def echoes_on_and_on(launch: Launcher, server: Server) -> None:
     with Clients(server) as clients:
         client = echoes_one_client(launch, server, clients)
         with gate_stays_open():
-            echoes_every_byte(client)
-        client.close()
+            echoes_every_byte(server, client)
     with gate_stays_open():
         survives_short_writes(launch)
 
@@ -126,7 +165,7 @@ def echoes_on_and_on_in_lines(
     with Clients(server) as clients:
         client = echoes_one_client(launch, server, clients)
         with gate_stays_open():
-            echoes_lines(client)
+            echoes_lines(server, client)
             client.close()
             server.settle()
     # Its first child has ended, and SIGCHLD has come.
@@ -134,14 +173,40 @@ def echoes_on_and_on_in_lines(
     expect_alive(
         server,
         "after its first client has left",
-        diagnosis="dies-on-eintr" if by_signal else "stops-after-n-clients",
+        diagnosis=partial(_why_it_ended, launch, server, by_signal),
     )
     with Clients(server, launch.habits.greeting) as clients:
         second = clients.connect()
-        expect_service(server, second, "for a second client", "stops-after-n-clients")
+        expect_service(
+            server,
+            second,
+            "for a second client",
+            lambda: (
+                "handler-never-ends"
+                if by_signal and not server.settle()
+                else "stops-after-n-clients"
+            ),
+        )
         second.close()
         with gate_stays_open():
             if and_then:
                 and_then(server, clients)
     with gate_stays_open():
         survives_short_writes(launch)
+
+
+def _why_it_ended(launch: Launcher, server: Server, by_signal: bool) -> str:
+    """Its first client left, and with it the server: by a SIGCHLD, or did its child take it along?
+
+    A SIGCHLD by hand, to another copy, can tell.
+    """
+    if server.exit and server.exit.signal in CRASHES:
+        return "crashes"
+    if not by_signal:
+        by_a_signal = server.exit and server.exit.signal is not None
+        return "child-ends-the-server" if by_a_signal else "stops-after-n-clients"
+    fresh = launch.listening()
+    fresh.settle()
+    fresh.kill(signal.SIGCHLD)
+    fresh.settle()
+    return "child-ends-the-server" if fresh.is_running() else "dies-on-eintr"

@@ -18,8 +18,9 @@ from forklab.evidence import (
     signal_table,
 )
 from forklab.launch import Launcher
-from forklab.lessons.survival import expect_goes_on, expect_service, newest_child
-from forklab.lessons.traffic import HELLO, ask_number, long_text
+from forklab.lessons.survival import expect_alive, expect_service, newest_child
+from forklab.lessons.traffic import HELLO, long_text
+from forklab.probe import Probe
 from forklab.procfs import Process
 from forklab.result import Evidence
 from forklab.rubric import expect, first_fix
@@ -28,10 +29,16 @@ from forklab.server import Server
 
 def ignores_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
     """SIGCHLD is ignored; or its children are reaped by the kernel all the same (SA_NOCLDWAIT)."""
+    server.settle()
+    masks = server.signal_masks()
+    if masks.has(masks.ignored, signal.SIGCHLD):
+        return
     client = clients.connect()
     client.ask(HELLO)  # some ask for it only in the accept loop
     server.settle()
     masks = server.signal_masks()
+    if masks.has(masks.ignored, signal.SIGCHLD):
+        _expect_ignored_before_fork(launch)
     caught = masks.has(masks.caught, signal.SIGCHLD)
     if not caught and reaped_by_the_kernel(launch, server):
         return  # also with SA_NOCLDWAIT, which no mask shows
@@ -44,12 +51,25 @@ def ignores_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
     )
 
 
+def _expect_ignored_before_fork(launch: Launcher) -> None:
+    """It is ignored since the first client: was it so when the first child was made?"""
+    probe = launch.new_probe()
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        clients.connect().ask(HELLO)
+    expect(
+        probe.ignored_at_first_fork,
+        expected="SIGCHLD ignored before the first fork",
+        seen="when the server forks for its first client, SIGCHLD is still at its default",
+        diagnosis="ignores-too-late",
+    )
+
+
 def never_a_zombie(server: Server, clients: Clients) -> None:
     """Not one Z in three bursts of sixteen, the parent frozen in the first."""
     for burst in (1, 2, 3):
         crowd = clients.crowd(16)
-        for number, client in enumerate(crowd):
-            ask_number(client, number)
+        crowd.greet()
         most: list[Process] = []
 
         def all_gone(most: list[Process] = most) -> bool:
@@ -103,7 +123,9 @@ def takes_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
         client.ask(HELLO)
         client.close()
         reaped = server.wait_for(lambda: not server.children())
-        first = server.signal_masks()
+        # While a thread sleeps in sigwaitinfo, what it waits for does not count as blocked.
+        with server.frozen():
+            first = server.signal_masks()
         if reaped and first.has(first.blocked, signal.SIGCHLD):
             return
         if first.has(first.caught, signal.SIGCHLD):
@@ -115,13 +137,15 @@ def takes_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
         if first.has(first.blocked, signal.SIGCHLD)
         else "SIGCHLD is at its default",
         evidence=signal_table(first),
-        diagnosis="sigchld-at-default",
+        diagnosis="sigchld-stays-blocked"
+        if first.has(first.blocked, signal.SIGCHLD)
+        else "sigchld-at-default",
     )
     for _ in range(3):
         server.kill(signal.SIGCHLD)
         server.settle()
     after = server.signal_masks()
-    expect_goes_on(server, "after three SIGCHLDs", "dies-on-eintr")
+    expect_alive(server, "after three SIGCHLDs", diagnosis="dies-on-eintr")
     expect(
         after.has(after.caught, signal.SIGCHLD),
         expected="a handler that is still there after three SIGCHLDs",
@@ -180,11 +204,37 @@ def must_reap_itself(launch: Launcher, server: Server) -> None:
         first_fix("4.5")
 
 
+def reaps_a_burst(server: Server, clients: Clients, size: int, too_few: str) -> None:
+    """So many children end while the server is frozen: their exits meet one pending SIGCHLD."""
+    crowd = clients.crowd(size)
+    crowd.greet()
+    server.settle()
+    with server.frozen():
+        crowd.close()
+        server.wait_for(lambda: len(server.zombies()) == len(crowd))
+    server.wait_for(lambda: not server.zombies())
+    left = server.zombies()
+    evidence = [process_table(server), signal_table(server.signal_masks())]
+    diagnosis = too_few
+    if len(left) == len(crowd):
+        diagnosis = why_never(server)
+        clients.connect().ask(HELLO)
+        if server.wait_for(lambda: not server.zombies()):
+            diagnosis = "reaps-on-next-accept"
+    expect(
+        not left,
+        expected="0 zombies after the burst",
+        seen=f"{len(left)} of {len(crowd)} children are zombies",
+        evidence=evidence,
+        diagnosis=diagnosis,
+    )
+
+
 def survives_a_signal_storm(server: Server, clients: Clients) -> None:
     """Signals that meet a child in the middle of a write cost no byte."""
     client = clients.connect(receive_buffer=1 << 16)
     expect_service(server, client, "for a first message", "does-not-echo")
-    child = newest_child(server)()
+    child = newest_child(server)
     if child is None:
         first_fix("4.4")
     before = len(client.received)
@@ -205,48 +255,138 @@ def survives_a_signal_storm(server: Server, clients: Clients) -> None:
     compare(client, data, bytes(client.received[before:]), "loses-bytes-to-signals")
 
 
+ENDS = (None, signal.SIGKILL, signal.SIGTERM)  # by itself, with its client; or killed
+
+
 def tells_how_children_ended(launch: Launcher) -> None:
-    """One line for each child: its pid, and the status or the signal."""
+    """One line for each child: its pid, and the status or the signal.
+
+    One after the other; all at once, in a burst; after a reset; and none for a child that stopped.
+    """
     probe = launch.new_probe()
     probe.buffer_lines()
     server = launch.listening(probe=probe)
     with Clients(server, launch.habits.greeting) as clients:
         must_reap_itself(launch, server)
-        for how, word, number in (
-            (None, "exit", 0),
-            (signal.SIGKILL, "signal|kill|term", 9),
-            (signal.SIGTERM, "signal|kill|term", 15),
-        ):
-            client = clients.connect()
-            client.ask(HELLO)
-            child = newest_child(server)()
-            if how is None:
-                client.close()
-            elif child is not None:
-                server.kill(how, child)
+        for how in ENDS:
+            child = _end_a_child(server, clients, how)
             server.wait_for(partial(_is_gone, child))
             if how == signal.SIGTERM and not _is_gone(child):
                 continue  # it does not obey SIGTERM: a matter of the orderly shutdown
             server.settle()
-            said = (server.stdout + server.stderr).decode(errors="replace")
-            lines = [line for line in said.splitlines() if re.search(_number(child or 0), line)]
-            name = how.name if how else "(?!)"
-            wanted = rf"({word}).*{_number(number)}|{name}|{_number(number)}.*({word})"
-            told = [
-                line
-                for line in lines
-                if re.search(wanted, re.sub(_number(child or 0), "", line), re.IGNORECASE)
-            ]
-            shown = f"killed by signal {number}" if how else f"exited with status {number}"
-            expect(
-                len(told) == 1,
-                expected=f'one line like "child {child} {shown}"',
-                seen=f"{len(told)} lines that tell it"
-                if told or not lines
-                else f'"{plain(lines[-1])}"',
-                evidence=lambda: last_words(server) or [Evidence("what it said", "nothing")],
-                diagnosis="does-not-tell",
-            )
+            _expect_told(server, child, how)
+        _tells_a_burst_apart(server, clients)
+        _tells_a_status(server, clients)
+        _says_nothing_of_the_stopped(server, clients)
+
+
+def _end_a_child(server: Server, clients: Clients, how: signal.Signals | None) -> int | None:
+    """A new client's child, which is made to end."""
+    client = clients.connect()
+    client.ask(HELLO)
+    child = newest_child(server)
+    if how is None:
+        client.close()
+    elif child is not None:
+        server.kill(how, child)
+    return child
+
+
+def _tells_a_burst_apart(server: Server, clients: Clients) -> None:
+    """Ends that come as one signal are told apart. Who is not reaped is a matter of 4.7."""
+    ends = {}
+    leaving = []
+    for how in ENDS:
+        client = clients.connect()
+        client.ask(HELLO)
+        ends[newest_child(server)] = how
+        leaving += [client] if how is None else []
+    with server.frozen():
+        for child, how in ends.items():
+            if how is not None and child is not None:
+                server.kill(how, child)
+        for client in leaving:
+            client.close()
+        server.wait_for(lambda: len(server.zombies()) >= len(ends))
+    server.settle()
+    for child, how in ends.items():
+        if _is_gone(child) and _lines_about(server, child):
+            _expect_told(server, child, how, " (all three ended at once, while it was frozen)")
+
+
+def _tells_a_status(server: Server, clients: Clients) -> None:
+    """A client that resets: whatever its child's status, it is one from 0 to 255."""
+    client = clients.connect()
+    client.ask(HELLO)
+    child = newest_child(server)
+    client.reset()
+    server.wait_for(partial(_is_gone, child))
+    server.settle()
+    too_large = [
+        line
+        for line in _lines_about(server, child)
+        if "exit" in line.lower()
+        and any(int(n) > 255 for n in re.findall(r"\d+", _without_pid(line, child)))
+    ]
+    expect(
+        not too_large,
+        expected="an exit status from 0 to 255, as the child gave it to _exit",
+        seen=lambda: f'"{plain(too_large[0])}"',
+        evidence=lambda: last_words(server),
+        diagnosis="tells-raw-status",
+    )
+
+
+def _says_nothing_of_the_stopped(server: Server, clients: Clients) -> None:
+    """A child that is stopped (SIGSTOP) has not ended."""
+    clients.connect().ask(HELLO)
+    child = newest_child(server)
+    if child is None:
+        return
+    before = _lines_about(server, child)
+    with server.frozen(child):
+        server.settle()
+        told = [
+            line
+            for line in _lines_about(server, child)[len(before) :]
+            if re.search("exit|kill|term", line, re.IGNORECASE)
+        ]
+    expect(
+        not told,
+        expected="no word of an end while a child is only stopped (SIGSTOP)",
+        seen=lambda: f'"{plain(told[0])}"',
+        evidence=lambda: [process_table(server), *last_words(server)],
+        diagnosis="takes-stopped-for-ended",
+    )
+
+
+def _expect_told(
+    server: Server, child: int | None, how: signal.Signals | None, when: str = ""
+) -> None:
+    """Fails the check unless just one line tells how that child ended."""
+    word, number = ("signal|kill|term", int(how)) if how else ("exit", 0)
+    wanted = rf"({word}).*{_number(number)}|{_number(number)}.*({word})"
+    if how:
+        wanted += rf"|{how.name}"
+    lines = _lines_about(server, child)
+    told = [x for x in lines if re.search(wanted, _without_pid(x, child), re.IGNORECASE)]
+    shown = f"killed by signal {number}" if how else f"exited with status {number}"
+    expect(
+        len(told) == 1,
+        expected=f'one line like "child {child} {shown}"{when}',
+        seen=f"{len(told)} lines that tell it" if told or not lines else f'"{plain(lines[-1])}"',
+        evidence=lambda: last_words(server) or [Evidence("what it said", "nothing")],
+        diagnosis="does-not-tell",
+    )
+
+
+def _lines_about(server: Server, pid: int | None) -> list[str]:
+    said = (server.stdout + server.stderr).decode(errors="replace")
+    return [line for line in said.splitlines() if re.search(_number(pid or 0), line)]
+
+
+def _without_pid(line: str, pid: int | None) -> str:
+    return re.sub(_number(pid or 0), "", line)
 
 
 def _number(number: int) -> str:
@@ -259,35 +399,76 @@ def _is_gone(pid: int | None) -> bool:
 
 
 def waits_for_slow_children(launch: Launcher) -> None:
-    """SIGINT is SIGTERM's equal; and a stopped child, which can't end yet, has to be waited for."""
-    server = launch.listening()
+    """SIGINT is SIGTERM's equal; and a stopped child, which can't end yet, has to be waited for.
+
+    Some clients have left by then, so that a table of children has holes.
+    """
+    probe = launch.new_probe()
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        crowd = clients.crowd(3)
+        crowd.greet()
+        crowd[1].close()
+        server.settle()
+        another = clients.connect()
+        if another.ask(HELLO) == HELLO:
+            another.close()
+            _ends_with_its_last_child(server, probe)
+    # It waits in its handler, which is a matter of 4.8: once more, and nobody leaves.
+    server = launch.listening(probe=probe)
     with Clients(server, launch.habits.greeting) as clients:
         clients.connect().ask(HELLO)
-        child = newest_child(server)()
-        with server.frozen(child):
-            server.kill(signal.SIGINT)
-            server.settle()
-            expect(
-                server.is_running() or server.exit != Exit(None, signal.SIGINT),
-                expected="the same orderly end on SIGINT (Ctrl-C) as on SIGTERM",
-                seen="SIGINT killed it: it has no handler for it",
-                diagnosis="dies-of-sigterm",
-            )
-            left = server.living()
-            expect(
-                server.is_running() or not left,
-                expected="a server that waits until its last child has ended",
-                seen="the server has ended, and a child that was slow to obey has not",
-                evidence=process_table(server),
-                diagnosis="leaves-orphans",
-            )
+        _ends_with_its_last_child(server, probe)
+
+
+def _ends_with_its_last_child(server: Server, probe: Probe) -> None:
+    child = newest_child(server)
+    with server.frozen(child):
+        server.kill(signal.SIGINT)
+        server.settle()
         expect(
-            server.wait_for(lambda: server.exit),
-            expected="a server that ends with its last child",
-            seen="all children have ended, and the server goes on",
-            evidence=lambda: [process_table(server)],
-            diagnosis="ignores-sigterm",
+            not probe.groups_killed,
+            expected="signals for its own children, and for nobody else",
+            seen="it signals its whole process group: also a script or a make that started it",
+            evidence=process_table(server),
+            diagnosis="kills-its-group",
         )
+        expect(
+            server.is_running() or server.exit != Exit(None, signal.SIGINT),
+            expected="the same orderly end on SIGINT (Ctrl-C) as on SIGTERM",
+            seen="SIGINT killed it: it has no handler for it",
+            diagnosis="dies-of-sigterm",
+        )
+        left = server.living()
+        expect(
+            server.is_running() or not left,
+            expected="a server that waits until its last child has ended",
+            seen="the server has ended, and a child that was slow to obey has not",
+            evidence=process_table(server),
+            diagnosis="leaves-orphans",
+        )
+        expect(
+            not server.listeners(),
+            expected="no listening socket once it was told to stop",
+            seen="it still listens while it waits for its children: clients come, for nothing",
+            evidence=lambda: [process_table(server)],
+            diagnosis="listens-to-the-end",
+        )
+    expect(
+        server.wait_for(lambda: server.exit),
+        expected="a server that ends with its last child",
+        seen="all children have ended, and the server goes on",
+        evidence=lambda: [process_table(server)],
+        diagnosis="ignores-sigterm",
+    )
+    ended = server.exit
+    expect(
+        ended and ended.ok,
+        expected="exit status 0 after SIGINT (Ctrl-C), as after SIGTERM",
+        seen=str(ended),
+        evidence=lambda: last_words(server),
+        diagnosis="dies-of-sigterm",
+    )
 
 
 def handler_is_safe(launch: Launcher) -> None:

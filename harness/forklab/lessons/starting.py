@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from forklab.clients import Clients
 from forklab.contain import Limits
 from forklab.errors import GraderError
 from forklab.evidence import (
@@ -16,7 +17,7 @@ from forklab.evidence import (
     table,
 )
 from forklab.launch import Launcher, swapped
-from forklab.lessons.traffic import count
+from forklab.lessons.traffic import HELLO, count
 from forklab.result import DOES_NOT_BUILD, Evidence
 from forklab.rubric import CheckFailed, expect, first_fix
 from forklab.server import Server
@@ -63,12 +64,9 @@ def refuses_bad_arguments(launch: Launcher) -> None:
         first_fix(_listening_check(launch))
     good.end()
 
-    port = launch.habits.fixed_port or launch.new_port()
-    bad = ["0", "abc", "", "-1", f"{port}x", "65536", "70000"]
     wrong = []
     last: Server | None = None
-    for arguments in [[], [str(port), "extra"], *([one] for one in bad)]:
-        server = launch.start(*arguments, port=port)
+    for arguments, server in _started_with_bad_arguments(launch):
         if problem := _not_refused(server):
             shown = " ".join(one or '""' for one in arguments) or "(no argument)"
             wrong.append((shown, problem))
@@ -84,6 +82,20 @@ def refuses_bad_arguments(launch: Launcher) -> None:
         ],
         diagnosis=_argument_diagnosis(wrong, launch.habits.fixed_port),
     )
+
+
+def _started_with_bad_arguments(launch: Launcher) -> Iterator[tuple[list[str], Server]]:
+    """What is not one port, 1 to 65535, each with a server that was started with it."""
+    fixed = launch.habits.fixed_port
+    # A port for each that holds one: whoever takes it must not find it in use.
+    ports = [fixed or launch.new_port() for _ in range(4)]
+    texts = ["0", "abc", "", "-1", "65536", "70000"]
+    # Half a number, another base, and what is a port in the lowest 32 bits.
+    texts += [f"{ports[0]}x", f"{ports[1]:#x}", f"{2**32 + ports[2]}"]
+    bad = [[], [str(ports[3]), "extra"], *([one] for one in texts)]
+    servers = (launch.start(*arguments, port=ports[0]) for arguments in bad)
+    # Side by side, it takes less time. But there is room for only one that insists on its port.
+    return zip(bad, servers if fixed else list(servers), strict=True)
 
 
 _AS_IF_WELL = "exit status 0, as if all were well"
@@ -255,6 +267,25 @@ def says_when_the_port_is_taken(launch: Launcher) -> None:
         evidence=lambda: last_words(second) or [Evidence("what it said", "nothing")],
         diagnosis=diagnosis,
     )
+
+
+def restarts_at_once(launch: Launcher) -> None:
+    """Killed while a client is connected, it can be started again on the same port."""
+    first = launch.listening()
+    with Clients(first, launch.habits.greeting) as clients:
+        client = clients.connect()
+        client.ask(HELLO)
+        first.end()
+        client.await_end()
+        second = launch.start(*first.arguments, port=first.port)
+        second.wait_for(lambda: second.is_listening() or second.exit is not None)
+        expect(
+            second.is_listening(),
+            expected=f"a new copy that listens on port {first.port} at once",
+            seen=f"it ended: {second.exit}" if second.exit else "it does not listen there",
+            evidence=lambda: last_words(second),
+            diagnosis="no-reuseaddr",
+        )
 
 
 @contextmanager

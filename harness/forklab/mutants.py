@@ -1,0 +1,102 @@
+"""``make mutants``: the whole gallery graded, as a matrix, and the pages that it proves.
+
+A wrong server is *caught* when exactly the checks that must fail do, each with its diagnosis.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from forklab import gallery, paths
+from forklab.errors import GraderError
+from forklab.gallery import Exhibit, Graders
+from forklab.render import pages
+from forklab.render.terminal import MARKS, STYLES, make_console
+from forklab.result import CheckResult, Result, write_atomically
+from forklab.rubric import of_lab
+
+Graded = tuple[Exhibit, Result]
+
+
+def mutants(
+    labs: Sequence[str], name: str = "", jobs: int | None = None, write: bool = False
+) -> int:
+    """Grades the gallery, or those whose name contains ``name``.
+
+    Returns 1 if a verdict is not what it must be, else 0.
+    ``write``: writes the pages in docs/ that come of it, if all verdicts are right.
+    Raises GraderError if one could not be graded.
+    """
+    console = make_console()
+    exhibits = [one for one in gallery.whole(labs) if name in one.name]
+    graded = grade_all(exhibits, jobs or os.cpu_count() or 1, console)
+    wrong = 0
+    for lab in labs:
+        of_this = [(one, result) for one, result in graded if one.lab == lab]
+        if of_this:
+            _matrix(console, lab, of_this)
+    for one, result in graded:
+        differences = one.wrong_about(result)
+        wrong += bool(differences)
+        if differences:
+            console.print(Text(f"\n{one.lab} {one.name}: {one.why}", "bold"))
+            console.print("\n".join(f"  {line}" for line in differences), soft_wrap=True)
+    _summary(console, graded, wrong)
+    if write and not wrong:
+        for path, text in pages.of_gallery(graded).items():
+            write_atomically(path, text)
+            console.print(f"{path.relative_to(paths.KIT)} is up to date.")
+    return int(wrong > 0)
+
+
+def grade_all(exhibits: Sequence[Exhibit], jobs: int, console: Console) -> list[Graded]:
+    """Grades them all, ``jobs`` at a time, with a progress bar on a terminal; in their order."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with (
+        Graders(jobs) as graders,
+        Progress(
+            *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+        ) as bar,
+    ):
+        task = bar.add_task("grading", total=len(exhibits))
+        gradings = {graders.grade(one): one for one in exhibits}
+        for grading in as_completed(gradings):
+            if problem := grading.exception():
+                raise GraderError(str(problem))
+            bar.advance(task)
+        return [(one, grading.result()) for grading, one in gradings.items()]
+
+
+def _matrix(console: Console, lab: str, graded: Sequence[Graded]) -> None:
+    """A line a server, a column a check; what differs from what must be stands in brackets."""
+    checks = of_lab(lab)
+    width = max(len(one.name) for one, _ in graded)
+    numbers = "".join(f"{check.id.partition('.')[2]:^4}" for check in checks)
+    console.print(Text(f"\n{lab:<{width}} {numbers}", "bold"), soft_wrap=True)
+    for one, result in graded:
+        line = Text(f"{one.name:<{width}} ")
+        found = {check.id: check for check in result.checks}
+        for check in checks:
+            line.append(*_cell(one, found.get(check.id)))
+        console.print(line, soft_wrap=True)
+
+
+def _cell(one: Exhibit, found: CheckResult | None) -> tuple[str, str]:
+    if found is None:
+        return "[?] ", STYLES["error"]
+    mark = "·" if found.status == "passed" else MARKS[found.status]
+    return (f" {mark}  " if one.agrees(found) else f"[{mark}] "), STYLES[found.status]
+
+
+def _summary(console: Console, graded: Sequence[Graded], wrong: int) -> None:
+    right = sum(one.is_right for one, _ in graded)
+    console.print(
+        f"\n{len(graded) - right} wrong servers and {right} right ones: "
+        + ("every verdict is what it must be." if not wrong else f"{wrong} verdicts are not right.")
+    )
