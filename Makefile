@@ -98,6 +98,17 @@ test: .venv/.forklab-dev-stamp
 	@workers=$$($(PYTHON) -c 'import os, xdist; print("-n", len(os.sched_getaffinity(0)))' 2>&-); \
 	$(PYTHON) -m pytest -q harness/tests $$workers $(TESTARGS)
 
+## mutants | grade the gallery of wrong and right servers, and write the pages
+##   that it proves (MUTANTARGS='lab4 --only wait': those alone)
+.PHONY: mutants
+mutants: .venv/.forklab-stamp
+	@$(FORKLAB) mutants $(MUTANTARGS)
+
+## soak RUNS=200 | look for a wrong verdict while the machine is under load
+.PHONY: soak
+soak: .venv/.forklab-stamp
+	@$(FORKLAB) soak $(if $(RUNS),--runs $(call quoted,RUNS))
+
 ## bench | how long grading takes (PROFILE=1: where the time goes)
 .PHONY: bench
 bench: .venv/.forklab-stamp

@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     mutants.add_argument("--jobs", type=_count, help="gradings side by side (default: the cores)")
     mutants.set_defaults(run=_mutants)
 
+    soak = commands.add_parser("soak", help="look for a wrong verdict on a machine under load")
+    soak.add_argument("--runs", type=_count, default=200, help="rounds (default: 200)")
+    soak.add_argument("--jobs", type=_count, help="gradings side by side (default: the cores)")
+    soak.set_defaults(run=_soak)
+
     bench = commands.add_parser("bench", help="how long grading takes")
     bench.add_argument("--runs", type=_count, default=9)
     bench.add_argument("--profile", action="store_true", help="show where the time goes instead")
@@ -297,6 +302,12 @@ def _mutants(options: argparse.Namespace) -> int:
 
     whole = not options.lab and not options.only
     return mutants(options.lab or list(paths.LAB_FOLDERS), options.only, options.jobs, write=whole)
+
+
+def _soak(options: argparse.Namespace) -> int:
+    from forklab.soak import soak
+
+    return soak(options.runs, options.jobs)
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ takes what was expected, what was seen, and the evidence. Knows nothing of how t
 from __future__ import annotations
 
 import importlib.util
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -164,7 +165,14 @@ class Diagnosis:
     title: str
     explanation: str  # two or three sentences for the student
     think: str  # how to find it: a question, or something to try
-    read: str  # a manual page, "signal(7)", or a place in the kit, "labs/.../README.md#..."
+    read: str  # "signal(7)", "signal(7), Signal dispositions" or "labs/.../README.md#steps"
+
+    def place(self) -> tuple[str, str, str]:
+        """``read`` in its parts: what to open, its section or "", and the heading there or ""."""
+        if page := re.fullmatch(r"([\w-]+)\((\d)\)(?:, (.+))?", self.read):
+            return page[1], page[2], page[3] or ""
+        path, _, anchor = self.read.partition("#")
+        return path, "", anchor
 
 
 @cache
@@ -173,8 +181,6 @@ def diagnoses() -> dict[str, Diagnosis]:
     with Path(__file__).with_name("diagnoses.toml").open("rb") as file:
         table = tomllib.load(file)
     return {
-        code: Diagnosis(
-            code, entry["title"], entry["why"], entry.get("think", ""), entry.get("read", "")
-        )
+        code: Diagnosis(code, entry["title"], entry["why"], entry["think"], entry["read"])
         for code, entry in table.items()
     }

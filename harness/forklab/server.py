@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,11 +37,20 @@ RESTLESS_SECONDS = 0.05  # of CPU time, for a program that was seen never to sle
 WALL_SECONDS = 60.0  # whatever happens
 SURE_SECONDS = 0.02  # how long "nothing will happen" has to hold
 
+USUAL_SECONDS = 0.002  # of CPU time, for what slowness() computes
 PROCESSORS = os.cpu_count() or 1  # nobody burns more seconds of CPU time in a second
 
 # Below the ephemeral ports (32768), or a client might take the server's; and above 1024. The same
 # with the two bytes swapped, as a program has it that forgets htons.
 PORTS = [port for port in range(10_000, 30_000) if 4 <= port & 0xFF < 128]
+
+
+@cache
+def slowness() -> float:
+    """How many times as long as usual a computation takes here, at least 1 (measured once)."""
+    began = time.thread_time()
+    sum(range(50_000))
+    return max(1.0, (time.thread_time() - began) / USUAL_SECONDS)
 
 
 @contextmanager
@@ -276,8 +286,9 @@ class Server:
         It will never be when every process of the family is asleep in a call without a time-out
         and no packet is under way: then only we could wake them. A family that sleeps with a
         time-out gets 1.5 s to wake, and 3 s for several such naps; one that burns 1 s of CPU time
-        meanwhile, or is gone, has failed. So a wrong program is found out in milliseconds, and a
-        right one has all the time that a loaded machine may take (60 s).
+        meanwhile (more on a slow machine), or is gone, has failed. So a wrong program is found out
+        in milliseconds, and a right one has all the time that a loaded machine may take: 60 s, not
+        counting those in which we got no processor ourselves.
 
         ``readable`` are sockets of ours: their data ends a pause early. ``cpu``: another limit for
         the CPU time, in seconds.
@@ -286,9 +297,10 @@ class Server:
             return value
         began = time.monotonic()
         cpu_at_start = self.cpu_seconds()
-        most_cpu = cpu or CPU_SECONDS
+        most_cpu = (cpu or CPU_SECONDS) * slowness()
         nap: _AtRest | None = None
         nap_began = looked = began
+        waited = 0.0  # seconds, without those in which we did not get to look
         napped = 0.0  # seconds in all, in this nap and others
         pause = 0.0002
         while True:
@@ -310,9 +322,11 @@ class Server:
                 if napped >= (RESTLESS_NAPS if self.fidgets else NAPS_SECONDS):
                     self.fidgets = True
                     return condition()
-            looked = now
-            if now - began > WALL_SECONDS:
+            # Where we get to look ten times as seldom, there is ten times as long to wait.
+            waited += min(now - looked, LONGEST_LOOK)
+            if waited > WALL_SECONDS:
                 return condition()
+            looked = now
             pause = min(pause * 1.5, 0.005)
             if readable:
                 select.select(readable, [], [], pause)

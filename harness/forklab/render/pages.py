@@ -97,7 +97,7 @@ def _diagnosis(one: Diagnosis, servers: Sequence[Exhibit], seen: Sighting | None
             f"- expected: {_escaped(seen.expected)}\n- seen: {_escaped(seen.seen)}"
         )
     parts.append(f"How to think about it: {one.think}")
-    parts.append(f"Read: {_link(one.read)}")
+    parts.append(f"Read: {_link(one)}")
     if servers:
         more = f", and {len(servers) - 1} more in [the gallery](gallery.md)"
         parts.append(
@@ -107,12 +107,13 @@ def _diagnosis(one: Diagnosis, servers: Sequence[Exhibit], seen: Sighting | None
     return parts
 
 
-def _link(read: str) -> str:
-    if page := re.fullmatch(r"(\w+)\((\d)\)", read):
-        name, section = page.groups()
-        return f"[{read}](https://man7.org/linux/man-pages/man{section}/{name}.{section}.html)"
-    path, _, anchor = read.partition("#")
-    return f"[{anchor.replace('-', ' ') or path}](../{read})"
+def _link(one: Diagnosis) -> str:
+    name, section, heading = one.place()
+    if section:
+        page = f"https://man7.org/linux/man-pages/man{section}/{name}.{section}.html"
+        return f"[{name}({section})]({page})" + (f", {heading}" if heading else "")
+    words = heading.replace("-", " ")
+    return f"[{Path(name).parent.name}{f', {words}' if words else ''}](../{one.read})"
 
 
 def sightings_on(page: str) -> dict[str, Sighting]:

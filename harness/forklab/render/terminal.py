@@ -157,6 +157,7 @@ class Report:
             self._print(Text(shown.title, "bold"), indent=2)
             self._evidence(shown.text)
         self._print()
+        number = self._lab.removeprefix("lab")
         self._print(Text("what the check did", "bold"), indent=2)
         self._print(found.did, indent=4)
         if found.diagnosis:
@@ -164,11 +165,14 @@ class Report:
             self._print()
             self._print(Text(one.title, "bold").append(f"  ({one.code})", "dim"), indent=2)
             self._print(one.explanation, indent=4)
+            self._print()
+            self._print(Text("to see it yourself", "bold"), indent=2)
+            self._print(one.think.replace("labN", self._lab).replace("LAB=N", f"LAB={number}"), 4)
         self._print()
-        number = self._lab.removeprefix("lab")
         self._print(Text("next", "bold"), indent=2)
         self._print(f"make hint CHECK={found.id}", indent=4)
-        self._print(f"less {found.read}", indent=4)
+        for line in dict.fromkeys(_reading(found)):
+            self._print(line, indent=4)
         own = self._submission == str(paths.work_of(self._lab).relative_to(paths.KIT))
         which = "" if own else f" SUBMISSION={plain(self._submission)}"
         self._print(f"make run LAB={number} PORT=9190{which}", indent=4)
@@ -212,3 +216,15 @@ class Report:
                 self._print(f"All of it. Next: make {after} ({TITLES[after].partition(': ')[2]})")
             else:
                 self._print("All of it. You have a server that many textbooks would be proud of.")
+
+
+def _reading(found: CheckResult) -> list[str]:
+    """What to type to read about a failure: the handout, and the page that the bug is about."""
+    handout = f"less {found.read}"
+    if not found.diagnosis:
+        return [handout]
+    name, section, heading = diagnoses()[found.diagnosis].place()
+    if section:
+        return [handout, f"man {section} {name}" + (f" ({heading})" if heading else "")]
+    words = heading.replace("-", " ")
+    return [f"less {name}" + (f" ({words})" if words else "")]

@@ -1,0 +1,195 @@
+"""``make soak RUNS=200``: is a verdict ever wrong on a machine that is busy, full, or small?
+
+A round grades the reference of every lab, one of its right servers in another form and one of its
+wrong ones, the next ones each time. The rounds are run with every core kept busy; a tenth as many
+again with the memory full, and once more with everything on one core. The first wrong verdict stops
+it, with all that the grader saw, and the program and its record stay in out/soak.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, as_completed
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from forklab import contain, gallery, paths
+from forklab.evidence import table
+from forklab.gallery import Exhibit, Graders
+from forklab.render.terminal import Report, make_console
+from forklab.result import Result, write_atomically
+
+KEPT = paths.KIT / "out" / "soak"
+SPARED = 1024 * contain.MEBIBYTE  # of the free memory, what the eater leaves
+
+BUSY = "while True: pass"
+# Touches each page of what it holds, over and over: memory that lies idle would be swapped out.
+# If the kernel has to kill somebody for memory, then this one (proc(5), oom_score_adj).
+EATER = """
+import mmap, sys
+open("/proc/self/oom_score_adj", "w").write("1000")
+held = mmap.mmap(-1, int(sys.argv[1]))
+while True:
+    for page in range(0, len(held), mmap.PAGESIZE):
+        held[page] = 1
+"""
+
+
+@dataclass
+class Tally:
+    """What came of the gradings under one condition."""
+
+    condition: str
+    rounds: int
+    gradings: int = 0
+    wrong: int = 0
+    slowest: float = 0.0  # seconds
+
+
+def soak(runs: int, jobs: int | None) -> int:
+    """So many rounds, and what came of them; 1 if there was a wrong verdict, else 0."""
+    cores = sorted(os.sched_getaffinity(0))
+    jobs = jobs or len(cores)
+    few = max(1, runs // 10)
+    conditions: list[tuple[str, int, int, Callable[[Path], AbstractContextManager[object]]]] = [
+        ("every core busy", runs, jobs, lambda folder: _busy(folder, len(cores))),
+        ("memory full", few, jobs, _memory_full),
+        ("all on one core, busy", few, jobs, lambda folder: _on_one_core(folder, cores)),
+    ]
+    console = make_console()
+    began = time.monotonic()
+    tallies = []
+    with contain.run_folder() as folder:
+        for name, rounds, side_by_side, condition in conditions:
+            tally = Tally(name, rounds)
+            tallies.append(tally)
+            with condition(folder):
+                wrong = _grade_rounds(console, tally, side_by_side)
+            if wrong is not None:
+                _keep(console, *wrong)
+                break
+    rows = [
+        (one.condition, one.rounds, one.gradings, one.wrong, f"{one.slowest:.1f} s")
+        for one in tallies
+    ]
+    console.print(table(("CONDITION", "ROUNDS", "GRADINGS", "WRONG", "SLOWEST"), rows))
+    console.print(f"{len(cores)} cores, {jobs} gradings at once, {time.monotonic() - began:.0f} s")
+    return int(any(one.wrong for one in tallies))
+
+
+def _rounds() -> Iterator[list[Exhibit]]:
+    """The servers of each round, without end."""
+    labs = list(paths.LAB_FOLDERS)
+    shelves = {lab: (gallery.accepted(lab), gallery.mutants(lab)) for lab in labs}
+    number = 0
+    while True:
+        yield [
+            one
+            for lab, (right, wrong) in shelves.items()
+            for one in (
+                gallery.reference(lab),
+                right[number % len(right)],
+                wrong[number % len(wrong)],
+            )
+        ]
+        number += 1
+
+
+def _grade_rounds(console: Console, tally: Tally, jobs: int) -> tuple[Exhibit, Result] | None:
+    """Grades them; returns the first wrong verdict, or None.
+
+    Raises GraderError where a grading left no record.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    bar = Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    )
+    with Graders(jobs) as graders, bar:
+        task = bar.add_task(tally.condition, total=tally.rounds)
+        for _, exhibits in zip(range(tally.rounds), _rounds(), strict=False):
+            gradings: dict[Future[Result], Exhibit] = {}
+            for exhibit in exhibits:
+                gradings[graders.grade(exhibit)] = exhibit
+            for grading in as_completed(gradings):
+                result, exhibit = grading.result(), gradings[grading]
+                tally.gradings += 1
+                tally.slowest = max(tally.slowest, result.duration)
+                if exhibit.wrong_about(result):
+                    tally.wrong += 1
+                    return exhibit, result
+            bar.advance(task)
+    return None
+
+
+def _keep(console: Console, exhibit: Exhibit, result: Result) -> None:
+    """Shows a wrong verdict with all that the grader saw, and keeps what is needed to try again."""
+    shutil.rmtree(KEPT, ignore_errors=True)
+    KEPT.mkdir(parents=True)
+    (KEPT / "server.c").write_text(exhibit.source, encoding="utf-8")
+    write_atomically(KEPT / "record.json", result.to_json())
+    report = Report(console, exhibit.lab, f"{exhibit.name} ({exhibit.why})", untouched=False)
+    for check in result.checks:
+        report.check(check)
+    report.finish(result, None)
+    console.print(f"\nA wrong verdict, on {exhibit.lab} {exhibit.name}:")
+    for line in exhibit.wrong_about(result):
+        console.print(f"  {line}", soft_wrap=True)
+    console.print(f"The program and its record are in {KEPT.relative_to(paths.KIT)}.\n")
+
+
+# Conditions ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _running(folder: Path, programs: Sequence[Sequence[str]]) -> Iterator[None]:
+    """Python programs that go on beside; they end with us, whatever becomes of us."""
+    no_limits = contain.Limits(memory=0, cpu=1_000_000)
+    with ExitStack() as stack:
+        null = stack.enter_context(open(os.devnull, "wb")).fileno()
+        for program in programs:
+            command = [sys.executable, "-I", "-c", *program]
+            stack.enter_context(
+                contain.start(
+                    command, cwd=folder, env={}, stdout=null, stderr=null, limits=no_limits
+                )
+            )
+        yield
+
+
+def _busy(folder: Path, cores: int) -> AbstractContextManager[None]:
+    return _running(folder, [[BUSY]] * cores)
+
+
+def _memory_full(folder: Path) -> AbstractContextManager[None]:
+    size = _free_memory() - SPARED
+    return _running(folder, [[EATER, str(size)]]) if size > 0 else nullcontext()
+
+
+def _free_memory() -> int:
+    """Bytes that could be had now, within the limits of our control group (cgroups(7))."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        lines = dict(line.split(":") for line in file)
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.exists() and (text := limit.read_text().strip()) != "max":
+        free = min(free, int(text) - int(used.read_text()))
+    return free
+
+
+@contextmanager
+def _on_one_core(folder: Path, cores: Sequence[int]) -> Iterator[None]:
+    os.sched_setaffinity(0, cores[:1])
+    try:
+        with _running(folder, [[BUSY]]):
+            yield
+    finally:
+        os.sched_setaffinity(0, cores)
