@@ -7,6 +7,7 @@ from forklab.lessons import (
     descriptors,
     echoing,
     memory,
+    reaping,
     sessions,
     sigchld,
     starting,
@@ -142,7 +143,7 @@ def test_ignores_sigchld(launch: Launcher, server: Server, clients: Clients) -> 
 def test_never_a_zombie(server: Server, clients: Clients) -> None:
     """Three bursts of sixteen clients came and went; in the first the parent was frozen (SIGSTOP)
     while its children ended. Looked for zombies all the time."""
-    sigchld.never_a_zombie(server, clients)
+    reaping.never_a_zombie(server, clients)
 
 
 @check(

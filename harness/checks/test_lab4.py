@@ -4,17 +4,20 @@ import errno
 import signal
 
 from forklab.clients import Clients
-from forklab.evidence import process_table, signal_table, transcript
+from forklab.evidence import process_table, signal_table
 from forklab.launch import Launcher
 from forklab.lessons import (
     crowds,
     descriptors,
     echoing,
     memory,
+    reaping,
     sessions,
+    shutdown,
     sigchld,
     starting,
     survival,
+    telling,
     traffic,
 )
 from forklab.rubric import check, expect
@@ -137,7 +140,7 @@ def test_catches_sigchld_and_goes_on(launch: Launcher, server: Server, clients: 
 )
 def test_reaps_a_lone_child_at_once(launch: Launcher, server: Server, clients: Clients) -> None:
     """One client came and left, and no other came after it: waited for its child to be reaped."""
-    sigchld.must_reap_itself(launch, server)
+    reaping.must_reap_itself(launch, server)
     client = clients.connect()
     client.ask(traffic.HELLO)
     client.close()
@@ -154,7 +157,7 @@ def test_reaps_a_lone_child_at_once(launch: Launcher, server: Server, clients: C
         if reaped_now
         else "its child is a zombie, also after another client came",
         evidence=left,
-        diagnosis="reaps-on-next-accept" if reaped_now else sigchld.why_never(server),
+        diagnosis="reaps-on-next-accept" if reaped_now else reaping.why_never(server),
     )
 
 
@@ -175,12 +178,12 @@ def test_reaps_every_child_of_a_burst(launch: Launcher, server: Server, clients:
     """Eight clients connected. The server was frozen (SIGSTOP), all eight left, their children
     ended; so all eight exits met one pending SIGCHLD. Then it was thawed and the zombies
     counted. Once more with 24 clients."""
-    sigchld.must_reap_itself(launch, server)
-    sigchld.reaps_a_burst(server, clients, 8, "one-wait-per-signal")
+    reaping.must_reap_itself(launch, server)
+    reaping.reaps_a_burst(server, clients, 8, "one-wait-per-signal")
     clients.leave()
     server = launch.listening()
     with Clients(server, launch.habits.greeting) as more:
-        sigchld.reaps_a_burst(server, more, 24, "reaps-only-some")
+        reaping.reaps_a_burst(server, more, 24, "reaps-only-some")
 
 
 @check(
@@ -198,7 +201,7 @@ def test_reaps_every_child_of_a_burst(launch: Launcher, server: Server, clients:
 def test_never_waits_inside_the_handler(launch: Launcher, server: Server, clients: Clients) -> None:
     """One client stayed, one left, and a SIGCHLD came by hand (a signal may come for nothing). Then
     a third client had to be served."""
-    sigchld.must_reap_itself(launch, server)
+    reaping.must_reap_itself(launch, server)
     stays, leaves = clients.connect(), clients.connect()
     stays.ask(traffic.HELLO)
     leaves.ask(traffic.HELLO)
@@ -230,7 +233,7 @@ def test_never_waits_inside_the_handler(launch: Launcher, server: Server, client
 def test_accept_survives_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
     """Sent the sleeping server SIGCHLD fifty times; then let one call of accept fail with EINTR in
     another copy. Both had to go on and serve."""
-    sigchld.must_reap_itself(launch, server)
+    reaping.must_reap_itself(launch, server)
     for _ in range(50):
         if not server.wait_for(lambda: server.sleeps(server.pid)):
             break
@@ -280,7 +283,7 @@ def test_loses_no_byte_in_a_signal_storm(server: Server, clients: Clients) -> No
 def test_tells_how_each_child_ended(launch: Launcher) -> None:
     """One client left; the children of two others were killed with SIGKILL and SIGTERM by the
     grader. Looked for one line for each in what the server wrote."""
-    sigchld.tells_how_children_ended(launch)
+    telling.tells_how_children_ended(launch)
 
 
 @check(
@@ -342,50 +345,9 @@ def test_shuts_down_on_sigterm(launch: Launcher, server: Server, clients: Client
     """Sent SIGTERM to the server with 20 clients connected, and looked at its exit status, its port
     and its processes; then SIGINT to another copy, some of whose clients had left, with a child
     that was too slow to end at once."""
-    crowd = clients.crowd(20)
-    crowd.greet()
-    server.settle()
-    server.kill(signal.SIGTERM)
-    server.wait_for(lambda: server.exit)
-    left = process_table(server)
-    expect(
-        server.exit,
-        expected="a server that ends on SIGTERM",
-        seen="it still runs",
-        evidence=left,
-        diagnosis="ignores-sigterm",
-    )
-    ended = server.exit
-    expect(
-        ended and ended.signal != signal.SIGTERM,
-        expected="a server that ends its children and then itself, with status 0",
-        seen="SIGTERM killed it: it has no handler for it",
-        evidence=left,
-        diagnosis="dies-of-sigterm",
-    )
-    orphans = server.living()
-    expect(
-        not orphans,
-        expected="no child left when the server has ended",
-        seen=f"{traffic.count(len(orphans), 'child', 'children')} left without a parent",
-        evidence=left,
-        diagnosis="leaves-orphans",
-    )
-    expect(
-        ended and ended.ok,
-        expected="exit status 0 after SIGTERM",
-        seen=str(ended),
-        evidence=left,
-        diagnosis="dies-of-sigterm",
-    )
-    expect(
-        all(client.await_end() for client in crowd) and not server.is_listening(),
-        expected="every connection and the port closed",
-        seen="a connection or the port is still open",
-        evidence=lambda: transcript(*crowd),
-    )
+    shutdown.shuts_down(server, clients)
     clients.leave()
-    sigchld.waits_for_slow_children(launch)
+    shutdown.waits_for_slow_children(launch)
 
 
 @check(

@@ -1,0 +1,138 @@
+"""An orderly end: SIGTERM and SIGINT."""
+
+from __future__ import annotations
+
+import signal
+
+from forklab.clients import Clients
+from forklab.contain import Exit
+from forklab.evidence import (
+    last_words,
+    process_table,
+    transcript,
+)
+from forklab.launch import Launcher
+from forklab.lessons.survival import newest_child
+from forklab.lessons.traffic import HELLO, count
+from forklab.probe import Probe
+from forklab.rubric import expect
+from forklab.server import Server
+
+
+def shuts_down(server: Server, clients: Clients) -> None:
+    """On SIGTERM: every child ended and reaped, connections and port closed, exit status 0."""
+    crowd = clients.crowd(20)
+    crowd.greet()
+    server.settle()
+    server.kill(signal.SIGTERM)
+    server.wait_for(lambda: server.exit)
+    left = process_table(server)
+    expect(
+        server.exit,
+        expected="a server that ends on SIGTERM",
+        seen="it still runs",
+        evidence=left,
+        diagnosis="ignores-sigterm",
+    )
+    ended = server.exit
+    expect(
+        ended and ended.signal != signal.SIGTERM,
+        expected="a server that ends its children and then itself, with status 0",
+        seen="SIGTERM killed it: it has no handler for it",
+        evidence=left,
+        diagnosis="dies-of-sigterm",
+    )
+    orphans = server.living()
+    expect(
+        not orphans,
+        expected="no child left when the server has ended",
+        seen=f"{count(len(orphans), 'child', 'children')} left without a parent",
+        evidence=left,
+        diagnosis="leaves-orphans",
+    )
+    expect(
+        ended and ended.ok,
+        expected="exit status 0 after SIGTERM",
+        seen=str(ended),
+        evidence=left,
+        diagnosis="dies-of-sigterm",
+    )
+    expect(
+        all(client.await_end() for client in crowd) and not server.is_listening(),
+        expected="every connection and the port closed",
+        seen="a connection or the port is still open",
+        evidence=lambda: transcript(*crowd),
+    )
+
+
+def waits_for_slow_children(launch: Launcher) -> None:
+    """SIGINT is SIGTERM's equal; and a stopped child, which can't end yet, has to be waited for.
+
+    Some clients have left by then, so that a table of children has holes.
+    """
+    probe = launch.new_probe()
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        crowd = clients.crowd(3)
+        crowd.greet()
+        crowd[1].close()
+        server.settle()
+        another = clients.connect()
+        if another.ask(HELLO) == HELLO:
+            another.close()
+            _ends_with_its_last_child(server, probe)
+    # It waits in its handler, which is a matter of 4.8: once more, and nobody leaves.
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        clients.connect().ask(HELLO)
+        _ends_with_its_last_child(server, probe)
+
+
+def _ends_with_its_last_child(server: Server, probe: Probe) -> None:
+    child = newest_child(server)
+    with server.frozen(child):
+        server.kill(signal.SIGINT)
+        server.settle()
+        expect(
+            not probe.groups_killed,
+            expected="signals for its own children, and for nobody else",
+            seen="it signals its whole process group: also a script or a make that started it",
+            evidence=process_table(server),
+            diagnosis="kills-its-group",
+        )
+        expect(
+            server.is_running() or server.exit != Exit(None, signal.SIGINT),
+            expected="the same orderly end on SIGINT (Ctrl-C) as on SIGTERM",
+            seen="SIGINT killed it: it has no handler for it",
+            diagnosis="dies-of-sigterm",
+        )
+        left = server.living()
+        expect(
+            server.is_running() or not left,
+            expected="a server that waits until its last child has ended",
+            seen="the server has ended, and a child that was slow to obey has not",
+            evidence=process_table(server),
+            diagnosis="leaves-orphans",
+        )
+        expect(
+            not server.listeners(),
+            expected="no listening socket once it was told to stop",
+            seen="it still listens while it waits for its children: clients come, for nothing",
+            evidence=lambda: [process_table(server)],
+            diagnosis="listens-to-the-end",
+        )
+    expect(
+        server.wait_for(lambda: server.exit),
+        expected="a server that ends with its last child",
+        seen="all children have ended, and the server goes on",
+        evidence=lambda: [process_table(server)],
+        diagnosis="ignores-sigterm",
+    )
+    ended = server.exit
+    expect(
+        ended and ended.ok,
+        expected="exit status 0 after SIGINT (Ctrl-C), as after SIGTERM",
+        seen=str(ended),
+        evidence=lambda: last_words(server),
+        diagnosis="dies-of-sigterm",
+    )

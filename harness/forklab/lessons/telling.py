@@ -1,0 +1,164 @@
+"""What a server says of how its children ended."""
+
+from __future__ import annotations
+
+import re
+import signal
+from functools import partial
+
+from forklab import procfs
+from forklab.clients import Clients
+from forklab.evidence import (
+    last_words,
+    plain,
+    process_table,
+)
+from forklab.launch import Launcher
+from forklab.lessons.reaping import must_reap_itself
+from forklab.lessons.survival import newest_child
+from forklab.lessons.traffic import HELLO
+from forklab.result import Evidence
+from forklab.rubric import expect
+from forklab.server import Server
+
+ENDS = (None, signal.SIGKILL, signal.SIGTERM)  # by itself, with its client; or killed
+
+
+def tells_how_children_ended(launch: Launcher) -> None:
+    """One line for each child: its pid, and the status or the signal.
+
+    One after the other; all at once, in a burst; after a reset; and none for a child that stopped.
+    """
+    probe = launch.new_probe()
+    probe.buffer_lines()
+    server = launch.listening(probe=probe)
+    with Clients(server, launch.habits.greeting) as clients:
+        must_reap_itself(launch, server)
+        for how in ENDS:
+            child = _end_a_child(server, clients, how)
+            server.wait_for(partial(_is_gone, child))
+            if how == signal.SIGTERM and not _is_gone(child):
+                continue  # it does not obey SIGTERM: a matter of the orderly shutdown
+            server.settle()
+            _expect_told(server, child, how)
+        _tells_a_burst_apart(server, clients)
+        _tells_a_status(server, clients)
+        _says_nothing_of_the_stopped(server, clients)
+
+
+def _end_a_child(server: Server, clients: Clients, how: signal.Signals | None) -> int | None:
+    """A new client's child, which is made to end."""
+    client = clients.connect()
+    client.ask(HELLO)
+    child = newest_child(server)
+    if how is None:
+        client.close()
+    elif child is not None:
+        server.kill(how, child)
+    return child
+
+
+def _tells_a_burst_apart(server: Server, clients: Clients) -> None:
+    """Ends that come as one signal are told apart. Who is not reaped is a matter of 4.7."""
+    ends = {}
+    leaving = []
+    for how in ENDS:
+        client = clients.connect()
+        client.ask(HELLO)
+        ends[newest_child(server)] = how
+        leaving += [client] if how is None else []
+    with server.frozen():
+        for child, how in ends.items():
+            if how is not None and child is not None:
+                server.kill(how, child)
+        for client in leaving:
+            client.close()
+        server.wait_for(lambda: len(server.zombies()) >= len(ends))
+    server.settle()
+    for child, how in ends.items():
+        if _is_gone(child) and _lines_about(server, child):
+            _expect_told(server, child, how, " (all three ended at once, while it was frozen)")
+
+
+def _tells_a_status(server: Server, clients: Clients) -> None:
+    """A client that resets: whatever its child's status, it is one from 0 to 255."""
+    client = clients.connect()
+    client.ask(HELLO)
+    child = newest_child(server)
+    client.reset()
+    server.wait_for(partial(_is_gone, child))
+    server.settle()
+    too_large = [
+        line
+        for line in _lines_about(server, child)
+        if "exit" in line.lower()
+        and any(int(n) > 255 for n in re.findall(r"\d+", _without_pid(line, child)))
+    ]
+    expect(
+        not too_large,
+        expected="an exit status from 0 to 255, as the child gave it to _exit",
+        seen=lambda: f'"{plain(too_large[0])}"',
+        evidence=lambda: last_words(server),
+        diagnosis="tells-raw-status",
+    )
+
+
+def _says_nothing_of_the_stopped(server: Server, clients: Clients) -> None:
+    """A child that is stopped (SIGSTOP) has not ended."""
+    clients.connect().ask(HELLO)
+    child = newest_child(server)
+    if child is None:
+        return
+    before = _lines_about(server, child)
+    with server.frozen(child):
+        server.settle()
+        told = [
+            line
+            for line in _lines_about(server, child)[len(before) :]
+            if re.search("exit|kill|term", line, re.IGNORECASE)
+        ]
+    expect(
+        not told,
+        expected="no word of an end while a child is only stopped (SIGSTOP)",
+        seen=lambda: f'"{plain(told[0])}"',
+        evidence=lambda: [process_table(server), *last_words(server)],
+        diagnosis="takes-stopped-for-ended",
+    )
+
+
+def _expect_told(
+    server: Server, child: int | None, how: signal.Signals | None, when: str = ""
+) -> None:
+    """Fails the check unless just one line tells how that child ended."""
+    word, number = ("signal|kill|term", int(how)) if how else ("exit", 0)
+    wanted = rf"({word}).*{_number(number)}|{_number(number)}.*({word})"
+    if how:
+        wanted += rf"|{how.name}"
+    lines = _lines_about(server, child)
+    told = [x for x in lines if re.search(wanted, _without_pid(x, child), re.IGNORECASE)]
+    shown = f"killed by signal {number}" if how else f"exited with status {number}"
+    expect(
+        len(told) == 1,
+        expected=f'one line like "child {child} {shown}"{when}',
+        seen=f"{len(told)} lines that tell it" if told or not lines else f'"{plain(lines[-1])}"',
+        evidence=lambda: last_words(server) or [Evidence("what it said", "nothing")],
+        diagnosis="does-not-tell",
+    )
+
+
+def _lines_about(server: Server, pid: int | None) -> list[str]:
+    said = (server.stdout + server.stderr).decode(errors="replace")
+    return [line for line in said.splitlines() if re.search(_number(pid or 0), line)]
+
+
+def _without_pid(line: str, pid: int | None) -> str:
+    return re.sub(_number(pid or 0), "", line)
+
+
+def _number(number: int) -> str:
+    """A regular expression for a number that stands by itself."""
+    return rf"(?<!\d){number}(?!\d)"
+
+
+def _is_gone(pid: int | None) -> bool:
+    return pid is None or procfs.process(pid) is None
