@@ -292,10 +292,16 @@ class Contained:
 
     def end(self) -> None:
         """Kills the process and every descendant. When it returns, none is left."""
-        self._control.close()
+        if self._control.fileno() < 0:
+            return  # for the second time
         try:
+            with self._control, suppress(ConnectionError):
+                self._control.shutdown(socket.SHUT_WR)
+                self._control.settimeout(SETTLE_SECONDS)
+                while self._control.recv(4096):
+                    pass  # until the keeper has ended, which closes its end of the socket
             self._keeping.wait(SETTLE_SECONDS)
-        except subprocess.TimeoutExpired:
+        except (TimeoutError, subprocess.TimeoutExpired):
             raise GraderError(f"processes below {self._keeping.pid} don't die") from None
         finally:
             self._holds.close()

@@ -32,7 +32,10 @@ def random_bytes(size: int) -> bytes:
 @cache
 def long_text(size: int) -> bytes:
     """Lines of text, all different."""
-    line = b"line %d of a long text: what comes back must be this line, whole, and in this place\n"
+    line = (
+        b"line %d of a long text: what comes back must be just this, whole and in its place, none "
+        b"of it may be missing and none may come twice, however it was cut up on the way\n"
+    )
     lines = b"".join([line % i for i in range(size // len(line) + 1)])
     return lines[: size - 1] + b"\n"
 
