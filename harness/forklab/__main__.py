@@ -1,5 +1,10 @@
+import os
 import sys
 
 from forklab.cli import main
 
-sys.exit(main())
+status = main()
+sys.stdout.flush()
+sys.stderr.flush()
+# Without taking everything apart first, which takes 25 ms: the kernel does it in no time.
+os._exit(status)

@@ -39,12 +39,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"forklab: {problem}", file=sys.stderr)
         return NO_JUDGEMENT
     except KeyboardInterrupt:
+        _end_all()
         print("\nforklab: stopped before the end; no server is left running.", file=sys.stderr)
         return INTERRUPTED
     except OSError as problem:
         where = f" {problem.filename}" if problem.filename else ""
         print(f"forklab: cannot go on:{where}: {problem.strerror}", file=sys.stderr)
         return NO_JUDGEMENT
+
+
+def _end_all() -> None:
+    from forklab import contain
+
+    contain.end_all()
 
 
 def _interrupt(signal_number: int, frame: object) -> NoReturn:

@@ -304,6 +304,7 @@ class Contained:
         except (TimeoutError, subprocess.TimeoutExpired):
             raise GraderError(f"processes below {self._keeping.pid} don't die") from None
         finally:
+            _controls.discard(self._control)
             self._holds.close()
 
     def __enter__(self) -> Contained:
@@ -332,6 +333,7 @@ def start(
     """
     limits = limits or Limits()
     ours, theirs = socket.socketpair()
+    _controls.add(ours)
     options = _limit_options(limits)
     holds = ExitStack()
     uid = 0
@@ -355,11 +357,30 @@ def start(
         )
     except OSError as problem:
         ours.close()
+        _controls.discard(ours)
         holds.close()
         raise GraderError(f"cannot start a process: {problem.strerror}") from problem
     finally:
         theirs.close()
     return Contained(keeping, ours, holds, uid)
+
+
+# Our ends of the sockets of all keepers that may be running.
+_controls: set[socket.socket] = set()
+
+
+def end_all() -> None:
+    """Ends what an interrupt left, also between the start of a process and the code that owns it.
+
+    When it returns, no child of this process is left, unless one takes half a minute to die.
+    """
+    for control in list(_controls):
+        control.close()
+    deadline = time.monotonic() + SETTLE_SECONDS
+    with suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.001)
 
 
 @contextmanager
