@@ -44,8 +44,8 @@ def test_builds_without_warnings(launch: Launcher) -> None:
     ],
 )
 def test_refuses_bad_arguments(launch: Launcher) -> None:
-    """Started the server with none, two and with seven kinds of wrong arguments, and looked for
-    words, an exit status other than 0, and listening sockets."""
+    """Started the server with none, two and with nine kinds of wrong arguments, and looked for
+    words, an exit status and listening sockets; then with the lowest and the highest port."""
     starting.refuses_bad_arguments(launch)
 
 
@@ -247,9 +247,10 @@ def test_makes_the_second_client_wait(server: Server, clients: Clients) -> None:
 def test_survives_a_client_that_vanishes(
     launch: Launcher, server: Server, clients: Clients
 ) -> None:
-    """One client said nothing for a while and left, one reset its connection. Another sent 60 KB
-    while the server was frozen (SIGSTOP) and closed without reading: thawed, the server wrote to a
-    client that was gone. After each the server had to be asleep, and at last serve the next."""
+    """One client said nothing for a while and left, eight reset their connections. Another sent 60
+    KB while the server was frozen (SIGSTOP) and closed without reading: thawed, the server wrote to
+    a client that was gone. After each the server had to be asleep, and at last serve the next. Then
+    one was silent longer than the server's time-out for receiving, if it has one, made short."""
     survival.survives_vanishing_clients(server, clients, others=False)
     clients.leave()
     survival.keeps_silent_clients(launch)
@@ -267,10 +268,10 @@ def test_survives_a_client_that_vanishes(
         "close(conn) after each client, on every way out of its loop, also after an error.",
     ],
 )
-def test_gives_its_descriptors_back(server: Server, clients: Clients) -> None:
+def test_gives_its_descriptors_back(launch: Launcher) -> None:
     """Compared the server's open descriptors before and after twenty clients, every second of which
-    reset its connection."""
-    descriptors.gives_descriptors_back(server, clients)
+    reset its connection (none, if that ends the server)."""
+    descriptors.gives_descriptors_back(launch)
 
 
 @check(

@@ -43,8 +43,9 @@ def test_builds_without_warnings(launch: Launcher) -> None:
     ],
 )
 def test_refuses_bad_arguments(launch: Launcher) -> None:
-    """Started the server with none, two and seven kinds of wrong arguments; then a second copy on
-    the port that the first one has."""
+    """Started the server with none, two and nine kinds of wrong arguments, and with the lowest and
+    the highest port; then a second copy on the port of the first: looked for words, exit statuses
+    and listening sockets."""
     starting.refuses_bad_arguments(launch)
     starting.says_when_the_port_is_taken(launch)
 
@@ -82,7 +83,8 @@ def test_listens_on_its_port(launch: Launcher) -> None:
 )
 def test_echoes_every_byte(launch: Launcher, server: Server) -> None:
     """Sent three messages on one connection; then text with a NUL in it, all 256 byte values, a run
-    of NULs and 100 KB of random bytes; then a stream to a server whose writes are cut short."""
+    of NULs, 100 KB of random bytes, bytes without a newline and words like exit; text and the end
+    together to the frozen child; then a stream to a server whose writes are cut short."""
     echoing.echoes_on_and_on(launch, server)
 
 
@@ -137,8 +139,8 @@ def test_one_child_for_each_client(server: Server, clients: Clients) -> None:
     ],
 )
 def test_parent_lets_go_of_the_connection(server: Server, clients: Clients) -> None:
-    """Compared the parent's descriptors before, with and after eight clients; one of them
-    half-closed and had to see the end of the stream."""
+    """Looked for the clients' connections among the parent's descriptors, with eight clients and
+    after them; one of them half-closed and had to see the end of the stream."""
     descriptors.parent_lets_go(server, clients)
 
 
@@ -250,8 +252,9 @@ def test_leaves_its_zombies(
     ],
 )
 def test_survives_clients_that_vanish(launch: Launcher, server: Server, clients: Clients) -> None:
-    """One client stayed; one was silent for a while, spoke and reset; one just reset; one sent
-    until its child waited in write, and closed. Then the first and a new one had to be served."""
+    """One client stayed; one was silent for a while, spoke and reset; eight just reset; one sent
+    until its child waited in write, and closed. Then the first and a new one had to be served, and
+    one that was silent longer than the server's time-out for receiving, if it has one."""
     survival.survives_vanishing_clients(server, clients)
     clients.leave()
     survival.keeps_silent_clients(launch)

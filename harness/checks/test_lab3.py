@@ -50,7 +50,7 @@ def test_builds_without_warnings(launch: Launcher) -> None:
 )
 def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
     """Started the server with a free port and looked whether it listens there; then with none, two
-    and seven kinds of wrong arguments."""
+    and nine kinds of wrong arguments, and with the lowest and the highest port."""
     starting.listens_then_refuses(launch)
 
 
@@ -69,8 +69,8 @@ def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
 )
 def test_echoes_lines(launch: Launcher, server: Server) -> None:
     """Sent lines short and empty, one of 10,000 bytes, one with NULs, one that ends with \\r\\n,
-    20 KB of random bytes, and an unfinished last line before half-closing; then a stream to a
-    server whose writes are cut short."""
+    random bytes, 64 KiB and more without a newline; a line, an unfinished one and the end together,
+    to the frozen child; then a stream to a server whose writes are cut short."""
     echoing.echoes_on_and_on_in_lines(launch, server)
 
 
@@ -105,8 +105,10 @@ def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
     ],
 )
 def test_keeps_the_right_descriptors(launch: Launcher, server: Server, clients: Clients) -> None:
-    """Compared the parent's descriptors before, with and after eight clients; half-closed one;
-    looked for the listening socket in the children; and who still ran when all had left."""
+    """Looked for the clients' connections among the parent's descriptors, with eight clients and
+    after them; half-closed one; looked who still runs when all had left, and served 26 more at
+    once; looked for the listening socket in three children; killed another copy while a client was
+    connected, and started it again on the same port."""
     descriptors.right_descriptors(launch, server, clients)
 
 
@@ -123,8 +125,9 @@ def test_keeps_the_right_descriptors(launch: Launcher, server: Server, clients: 
     ],
 )
 def test_ignores_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
-    """Read the server's signal masks in /proc/PID/status after a first client. The grader started
-    it with SIGCHLD at its default."""
+    """Read the server's signal masks in /proc/PID/status, before and after a first client; what was
+    there only after it had to be there at the first fork of another copy. The grader started the
+    server with SIGCHLD at its default."""
     sigchld.ignores_sigchld(launch, server, clients)
 
 
@@ -180,8 +183,9 @@ def test_exit_ends_the_session(server: Server, clients: Clients) -> None:
     ],
 )
 def test_exit_is_a_line(server: Server, clients: Clients) -> None:
-    """Sent exits, a space before exit, exit inside a line (all to be echoed); ex and it in two
-    segments; and three lines with exit in the middle in one segment."""
+    """Sent exits, a space before exit, exit inside a line, after a lone \\r and before a NUL (all
+    to be echoed); ex and it in two segments; three lines in one; exit at the end of long lines; and
+    exit after lines of 127 to 100,000 bytes."""
     sessions.exit_is_a_line(server, clients)
 
 
@@ -199,8 +203,9 @@ def test_exit_is_a_line(server: Server, clients: Clients) -> None:
     ],
 )
 def test_survives_clients_that_vanish(launch: Launcher, server: Server, clients: Clients) -> None:
-    """One client stayed; one was silent for a while, spoke and reset; one just reset; one sent
-    until its child waited in write, and closed. Then the first and a new one had to be served."""
+    """One client stayed; one was silent for a while, spoke and reset; eight just reset; one sent
+    until its child waited in write, and closed. Then the first and a new one had to be served, and
+    one that was silent longer than the server's time-out for receiving, if it has one."""
     survival.survives_vanishing_clients(server, clients)
     clients.leave()
     survival.keeps_silent_clients(launch)

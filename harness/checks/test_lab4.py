@@ -59,7 +59,7 @@ def test_builds_without_warnings(launch: Launcher) -> None:
 )
 def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
     """Started the server with a free port and looked whether it listens there; then with none, two
-    and seven kinds of wrong arguments."""
+    and nine kinds of wrong arguments, and with the lowest and the highest port."""
     starting.listens_then_refuses(launch)
 
 
@@ -80,8 +80,9 @@ def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
     ],
 )
 def test_echoes_lines_and_obeys_exit(launch: Launcher, server: Server) -> None:
-    """Sent lines short, long, with NULs, with \\r\\n, unfinished; then exit in one piece and in
-    two, alone and between other lines, and words that only look like it."""
+    """Sent lines short, long, with NULs, with \\r\\n, unfinished, and 64 KiB without a newline;
+    then exit in one piece and in two, alone, between other lines and after lines of many lengths,
+    and words that only look like it."""
     echoing.echoes_on_and_on_in_lines(launch, server, and_then=sessions.obeys_exit)
 
 
@@ -98,8 +99,9 @@ def test_echoes_lines_and_obeys_exit(launch: Launcher, server: Server) -> None:
     ],
 )
 def test_serves_eight_clients_at_once(launch: Launcher, server: Server, clients: Clients) -> None:
-    """Counted children and descriptors before, with and after eight clients; then held a silent
-    client and asked eight more in reverse order of connecting."""
+    """Counted children with eight clients; looked for their connections in the parent and for the
+    listener in the children; 26 more at once; a restart on the same port; then held a silent client
+    and asked eight more in reverse order."""
     crowds.one_child_each(server, clients)
     descriptors.right_descriptors(launch, server, clients)
     crowds.serves_at_once(server, clients)
@@ -179,11 +181,11 @@ def test_reaps_every_child_of_a_burst(launch: Launcher, server: Server, clients:
     ended; so all eight exits met one pending SIGCHLD. Then it was thawed and the zombies
     counted. Once more with 24 clients."""
     reaping.must_reap_itself(launch, server)
-    reaping.reaps_a_burst(server, clients, 8, "one-wait-per-signal")
+    reaping.reaps_a_burst(server, clients)
     clients.leave()
     server = launch.listening()
     with Clients(server, launch.habits.greeting) as more:
-        reaping.reaps_a_burst(server, more, 24, "reaps-only-some")
+        reaping.reaps_a_burst(server, more, 24)
 
 
 @check(
@@ -282,7 +284,8 @@ def test_loses_no_byte_in_a_signal_storm(server: Server, clients: Clients) -> No
 )
 def test_tells_how_each_child_ended(launch: Launcher) -> None:
     """One client left; the children of two others were killed with SIGKILL and SIGTERM by the
-    grader. Looked for one line for each in what the server wrote."""
+    grader. Looked for one line for each in what the server wrote. Once more, all three at once with
+    the server frozen; then a client that reset, and a child that was only stopped."""
     telling.tells_how_children_ended(launch)
 
 
@@ -364,9 +367,10 @@ def test_shuts_down_on_sigterm(launch: Launcher, server: Server, clients: Client
     ],
 )
 def test_survives_clients_that_vanish(launch: Launcher, server: Server, clients: Clients) -> None:
-    """One client stayed, one was silent for a while, spoke and reset; one just reset; one sent
-    until its child waited in write, and closed. The others had to be served. Then lines, all
-    bytes, resets and exit to a build with AddressSanitizer and UndefinedBehaviorSanitizer."""
+    """One client stayed, one was silent for a while, spoke and reset; eight just reset; one sent
+    until its child waited in write, and closed. The others had to be served, also one that was
+    silent longer than a time-out for receiving. Then lines, all bytes, resets and exit to a build
+    with AddressSanitizer and UndefinedBehaviorSanitizer."""
     survival.survives_vanishing_clients(server, clients)
     clients.leave()
     survival.keeps_silent_clients(launch)

@@ -62,7 +62,11 @@ def _profile(lab: str, path: Path, folder: Path) -> None:
     began = time.monotonic()
     _run([*command, "--json", str(record)])
     whole = time.monotonic() - began
-    _run(["-m", "cProfile", "-o", str(stats), *command])
+    profiled_main = (
+        "import cProfile, sys; from forklab.cli import main; profile = cProfile.Profile();"
+        f"profile.runcall(main, sys.argv[1:]); profile.dump_stats({str(stats)!r})"
+    )
+    _run(["-c", profiled_main, *command[2:]])
 
     result = Result.from_json(record.read_text(encoding="utf-8"))
     rows = [("before the first check: Python, modules, builds", whole - result.duration)]

@@ -7,6 +7,7 @@ keeper kills all of it. This module knows nothing of labs, servers or points.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import itertools
 import os
@@ -397,14 +398,18 @@ def run_folder() -> Iterator[Path]:
             parent = Path(tempfile.gettempdir())
         else:
             _remove_abandoned(parent)
-        folder = Path(tempfile.mkdtemp(prefix=f"run-{os.getpid()}-", dir=parent))
-        folder.chmod(0o755)
+        new = Path(tempfile.mkdtemp(prefix=f"new-{os.getpid()}-", dir=parent))
+        new.chmod(0o755)
+        lock = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = new.rename(new.with_name(new.name.replace("new-", "run-", 1)))
     except OSError as problem:
         raise GraderError(f"cannot write to {parent}: {problem.strerror}") from problem
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
 def _searchable(folder: Path) -> bool:
@@ -412,8 +417,12 @@ def _searchable(folder: Path) -> bool:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Removes what graders left that were killed."""
+    """Removes what graders left that were killed: each holds a lock on its folder (flock(2))."""
     for folder in parent.glob("run-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -62,6 +62,7 @@ class Exhibit:
             if not self.agrees(check)
         ]
         known = {check.id for check in result.checks}
+        wrong += ["no check was judged"] * (not known)
         wrong += [f"{one}: there is no such check" for one in {*self.fails, *self.skips} - known]
         return wrong
 

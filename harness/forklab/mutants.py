@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from forklab import gallery, paths
-from forklab.errors import GraderError
+from forklab.errors import GraderError, UsageError
 from forklab.gallery import Exhibit, Graders
 from forklab.render import pages
 from forklab.render.terminal import MARKS, STYLES, make_console
@@ -35,6 +35,8 @@ def mutants(
     """
     console = make_console()
     exhibits = [one for one in gallery.whole(labs) if name in one.name]
+    if not exhibits:
+        raise UsageError(f"no server of the gallery has {name!r} in its name")
     graded = grade_all(exhibits, jobs or os.cpu_count() or 1, console)
     wrong = 0
     for lab in labs:

@@ -25,9 +25,11 @@ class _Page(ctypes.Structure):
         ("accepts_failed", ctypes.c_int),
         ("bind_errno", ctypes.c_int),
         ("bind_port", ctypes.c_int),
+        ("last_bind_port", ctypes.c_int),
         ("write_limit", ctypes.c_int),
         ("hurry", ctypes.c_int),
         ("time_outs", ctypes.c_int),
+        ("timed_out", ctypes.c_int),
         ("groups_killed", ctypes.c_int),
         ("line_buffered", ctypes.c_int),
         ("watch_handler", ctypes.c_int),
@@ -67,6 +69,11 @@ class Probe:
         self._page.fork_failures = times
 
     @property
+    def forks(self) -> int:
+        """How often fork was called."""
+        return int(self._page.forks)
+
+    @property
     def forks_failed(self) -> int:
         """How many did."""
         return int(self._page.forks_failed)
@@ -92,6 +99,11 @@ class Probe:
         return int(self._page.accepts_failed)
 
     @property
+    def last_bind_port(self) -> int:
+        """The port of the last call of bind, whatever came of it; 0 if there was none."""
+        return int(self._page.last_bind_port)
+
+    @property
     def failed_bind(self) -> tuple[int, int]:
         """The port and the errno of the last bind that failed; zeros if none did."""
         return self._page.bind_port, self._page.bind_errno
@@ -108,6 +120,11 @@ class Probe:
     def time_outs(self) -> int:
         """How often the program asked for one."""
         return int(self._page.time_outs)
+
+    @property
+    def timed_out(self) -> int:
+        """How often it has run out."""
+        return int(self._page.timed_out)
 
     @property
     def groups_killed(self) -> int:

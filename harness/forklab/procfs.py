@@ -12,6 +12,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 
 _libc = ctypes.CDLL(None)
 GONE = (FileNotFoundError, ProcessLookupError)  # what reading the /proc of an ended process raises
@@ -62,7 +63,7 @@ class Process:
 
     @property
     def is_zombie(self) -> bool:
-        return self.state in "ZX"
+        return self.state == "Z"
 
 
 def process(pid: int) -> Process | None:
@@ -74,6 +75,8 @@ def process(pid: int) -> Process | None:
     # "PID (NAME) STATE PPID ...": the name may hold anything, ')' and spaces too.
     name_end = text.rindex(")")
     fields = text[name_end + 2 :].split()
+    if fields[0] in "Xx":  # the kernel is about to remove it
+        return None
     name = text[text.index("(") + 1 : name_end]
     is_ending = bool(int(fields[6]) & _PF_EXITING)
     return Process(pid, int(fields[1]), fields[0], int(fields[17]), name, is_ending)
@@ -228,14 +231,25 @@ def rests(pid: int) -> dict[tuple[int, int], Rest]:
                     *("State", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"),
                 )
                 state = state[0]
-                if state == "D" and _syscall(pid, int(task))[:1] in _VFORKS:
+                if state == "D" and _syscall_words(pid, int(task))[:1] in _VFORKS:
                     state = "S"  # a parent in vfork waits for its child in this state
                 found[pid, int(task)] = Rest(state, tuple(switches), _read(f"{base}/schedstat"))
     return found
 
 
 # vfork, clone and clone3, on both architectures.
-_VFORKS = ([56], [58], [220], [435])
+_VFORKS = (["56"], ["58"], ["220"], ["435"])
+
+
+class Sleep(Enum):
+    """Who can end a thread's sleep."""
+
+    # It only looks asleep: a call that may have to wait marks its thread as asleep before it knows,
+    # and another thread may get the processor just then.
+    NONE = "none"
+    TIMED = "timed"  # it may wake by itself, or nobody knows
+    FOR_EVER = "for ever"  # only another process, a signal or a packet
+
 
 # System calls that never return by themselves: only another process, a signal or a packet ends
 # them. Numbers by architecture, from the kernel's syscall tables; each with the index of the
@@ -263,16 +277,8 @@ _FOREVER: dict[str, dict[int, tuple[int, str] | None]] = {
 }
 
 
-def _syscall(pid: int, tid: int) -> list[int]:
-    """The system call that a thread sleeps in: its number and arguments; [] if it's not told."""
-    words = _syscall_words(pid, tid)
-    try:
-        return [int(words[0]), *(int(word, 16) for word in words[1:7])]
-    except (ValueError, IndexError):
-        return []
-
-
 def _syscall_words(pid: int, tid: int) -> list[str]:
+    """The system call that a thread sleeps in: its number and arguments; [] if it's not told."""
     try:
         with _as_owner(pid):
             return _read(f"/proc/{pid}/task/{tid}/syscall").split()
@@ -280,30 +286,21 @@ def _syscall_words(pid: int, tid: int) -> list[str]:
         return []
 
 
-def is_runnable(pid: int, tid: int) -> bool:
-    """Whether a thread that was seen asleep only looks so: it lost its processor on the way.
-
-    A call that may have to wait marks the thread as asleep before it knows. Another thread may get
-    the processor just then; but /proc/PID/task/TID/syscall still says "running".
-    """
-    return _syscall_words(pid, tid) == ["running"]
-
-
-def waits_for_ever(pid: int, tid: int) -> bool:
-    """Whether a sleeping thread is in a system call without a time-out.
-
-    By /proc/PID/task/TID/syscall. False also where the kernel doesn't say.
-    """
-    words = _syscall(pid, tid)
-    if not words:
-        return False
-    number = words[0]
+def sleep_of(pid: int, tid: int) -> Sleep:
+    """How a thread that was seen asleep sleeps, by /proc/PID/task/TID/syscall."""
+    words = _syscall_words(pid, tid)
+    if words == ["running"]:
+        return Sleep.NONE
+    try:
+        number, arguments = int(words[0]), [int(word, 16) for word in words[1:7]]
+    except (ValueError, IndexError):
+        return Sleep.TIMED  # the kernel doesn't say
     calls = _FOREVER.get(platform.machine(), {})
     if number not in calls:
-        return False
-    timeout = calls[number]
-    if timeout is None:
-        return True
+        return Sleep.TIMED
+    if (timeout := calls[number]) is None:
+        return Sleep.FOR_EVER
     index, kind = timeout
-    value = words[1 + index]
-    return value == 0 if kind == "null" else bool(value & 0x8000_0000)
+    value = arguments[index]
+    has_none = value == 0 if kind == "null" else bool(value & 0x8000_0000)
+    return Sleep.FOR_EVER if has_none else Sleep.TIMED

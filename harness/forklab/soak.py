@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from forklab import contain, gallery, paths
+from forklab.errors import GraderError
 from forklab.evidence import table
 from forklab.gallery import Exhibit, Graders
 from forklab.render.terminal import Report, make_console
@@ -30,11 +32,18 @@ from forklab.result import Result, write_atomically
 KEPT = paths.KIT / "out" / "soak"
 SPARED = 1024 * contain.MEBIBYTE  # of the free memory, what the eater leaves
 
-BUSY = "while True: pass"
-# Touches each page of what it holds, over and over: memory that lies idle would be swapped out.
-# If the kernel has to kill somebody for memory, then this one (proc(5), oom_score_adj).
+# What comes after it runs until our end of its standard input is closed: also if we are killed.
+UNTIL_WE_END = """
+import mmap, os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+"""
+BUSY = """
+while True:
+    pass
+"""
+# Touches each page of what it holds, over and over: memory that lies idle would be swapped out. If
+# the kernel has to kill somebody for memory, then this one (proc(5), oom_score_adj).
 EATER = """
-import mmap, sys
 open("/proc/self/oom_score_adj", "w").write("1000")
 held = mmap.mmap(-1, int(sys.argv[1]))
 while True:
@@ -59,23 +68,22 @@ def soak(runs: int, jobs: int | None) -> int:
     cores = sorted(os.sched_getaffinity(0))
     jobs = jobs or len(cores)
     few = max(1, runs // 10)
-    conditions: list[tuple[str, int, int, Callable[[Path], AbstractContextManager[object]]]] = [
-        ("every core busy", runs, jobs, lambda folder: _busy(folder, len(cores))),
-        ("memory full", few, jobs, _memory_full),
-        ("all on one core, busy", few, jobs, lambda folder: _on_one_core(folder, cores)),
+    conditions: list[tuple[str, int, Callable[[], AbstractContextManager[None]]]] = [
+        ("every core busy", runs, lambda: _busy(len(cores))),
+        ("memory full", few, _memory_full),
+        ("all on one core, busy", few, lambda: _on_one_core(cores)),
     ]
     console = make_console()
     began = time.monotonic()
     tallies = []
-    with contain.run_folder() as folder:
-        for name, rounds, side_by_side, condition in conditions:
-            tally = Tally(name, rounds)
-            tallies.append(tally)
-            with condition(folder):
-                wrong = _grade_rounds(console, tally, side_by_side)
-            if wrong is not None:
-                _keep(console, *wrong)
-                break
+    for name, rounds, condition in conditions:
+        tally = Tally(name, rounds)
+        tallies.append(tally)
+        with condition():
+            wrong = _grade_rounds(console, tally, jobs)
+        if wrong is not None:
+            _keep(console, *wrong)
+            break
     rows = [
         (one.condition, one.rounds, one.gradings, one.wrong, f"{one.slowest:.1f} s")
         for one in tallies
@@ -149,28 +157,27 @@ def _keep(console: Console, exhibit: Exhibit, result: Result) -> None:
 
 
 @contextmanager
-def _running(folder: Path, programs: Sequence[Sequence[str]]) -> Iterator[None]:
-    """Python programs that go on beside; they end with us, whatever becomes of us."""
-    no_limits = contain.Limits(memory=0, cpu=1_000_000)
+def _running(programs: Sequence[Sequence[str]]) -> Iterator[None]:
+    """Python programs that go on beside. Raises GraderError if one of them did not."""
     with ExitStack() as stack:
-        null = stack.enter_context(open(os.devnull, "wb")).fileno()
-        for program in programs:
-            command = [sys.executable, "-I", "-c", *program]
-            stack.enter_context(
-                contain.start(
-                    command, cwd=folder, env={}, stdout=null, stderr=null, limits=no_limits
-                )
-            )
+        running = []
+        for text, *arguments in programs:
+            command = [sys.executable, "-I", "-c", UNTIL_WE_END + text, *arguments]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE)
+            running.append(stack.enter_context(process))
+            stack.callback(process.kill)
         yield
+        if any(process.poll() is not None for process in running):
+            raise GraderError("what was to keep the machine busy has ended: nothing is proven")
 
 
-def _busy(folder: Path, cores: int) -> AbstractContextManager[None]:
-    return _running(folder, [[BUSY]] * cores)
+def _busy(cores: int) -> AbstractContextManager[None]:
+    return _running([[BUSY]] * cores)
 
 
-def _memory_full(folder: Path) -> AbstractContextManager[None]:
+def _memory_full() -> AbstractContextManager[None]:
     size = _free_memory() - SPARED
-    return _running(folder, [[EATER, str(size)]]) if size > 0 else nullcontext()
+    return _running([[EATER, str(size)]]) if size > 0 else nullcontext()
 
 
 def _free_memory() -> int:
@@ -186,10 +193,10 @@ def _free_memory() -> int:
 
 
 @contextmanager
-def _on_one_core(folder: Path, cores: Sequence[int]) -> Iterator[None]:
+def _on_one_core(cores: Sequence[int]) -> Iterator[None]:
     os.sched_setaffinity(0, cores[:1])
     try:
-        with _running(folder, [[BUSY]]):
+        with _running([[BUSY]]):
             yield
     finally:
         os.sched_setaffinity(0, cores)

@@ -81,6 +81,17 @@ static void try_to_open(int signal_number)
 		close(fd);
 }
 
+static void serve_in_child(int listener)
+{
+	char byte;
+	int conn = accept(listener, NULL, NULL);
+
+	if (fork() == 0) {
+		read(conn, &byte, 1);
+		_exit(0);
+	}
+}
+
 static void *sleep_in_thread(void *unused)
 {
 	stay();
@@ -187,6 +198,8 @@ int main(int argc, char *argv[])
 		accept(listen_at(arg, true), NULL, NULL);
 	else if (!strcmp(role, "accept-and-stay"))
 		printf("%d\n", accept(listen_at(arg, true), NULL, NULL) > 0);
+	else if (!strcmp(role, "accept-and-fork"))
+		serve_in_child(listen_at(arg, true));
 	else if (!strcmp(role, "read")) {
 		pipe(pipe_fds);
 		read(pipe_fds[0], &byte, 1);

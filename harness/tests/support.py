@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -138,3 +139,11 @@ def compile_c(text: str, target: Path, *flags: str) -> Path:
     subprocess.run(["cc", "-w", "-o", target, source, *flags], check=True)
     target.chmod(0o755)
     return target
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """What links to the headings of a Markdown page end with, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.DOTALL)
+    headings = re.findall(r"^#+ +(.+?) *$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", one).lower().replace(" ", "-") for one in headings}

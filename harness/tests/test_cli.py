@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from forklab import cli, paths
+from forklab import bench, cli, paths
 from forklab.cli import ALL_PASSED, INTERRUPTED, NO_BUILD, NO_JUDGEMENT, SOME_FAILED, USAGE
 from forklab.result import SCHEMA, Result
-from forklab.rubric import find
+from forklab.rubric import find, of_lab
 from tests.support import (
     COMMAND,
     DEADLINE,
@@ -76,6 +76,8 @@ def test_does_not_build(source):
         ("frobnicate",),
         ("reset", "lab0"),
         ("watch", "lab1", "no/such/file"),
+        ("bench", "--runs", "0"),
+        ("bench", "--runs", "many"),
     ],
     ids=" ".join,
 )
@@ -348,6 +350,23 @@ def test_watch_grades_on_save_and_shows_what_changed(source):
         _, err = watching.process.communicate(timeout=DEADLINE)
     assert watching.process.returncode in (ALL_PASSED, INTERRUPTED)
     assert b"Traceback" not in err
+
+
+def test_bench_shows_where_the_time_goes(monkeypatch, capfd):
+    monkeypatch.setattr(paths, "LAB_FOLDERS", {"lab1": paths.LAB_FOLDERS["lab1"]})
+    assert bench.profile() == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    lines = out.splitlines()
+    assert lines[0].startswith("lab1: ")
+    assert lines[0].endswith(" ms in all")
+    parts = {line.rpartition("  ")[0].rstrip(" 0123456789.") for line in lines}
+    for check in of_lab("lab1"):
+        assert f"{check.id} {check.name}" in parts
+    assert sum(line.startswith(("before the first", "between checks")) for line in lines) == 2
+    functions = out.partition("FUNCTION, WITH WHAT IT CALLS")[2].splitlines()[1:]
+    assert len([line for line in functions if line]) == 20
+    assert any(line.startswith("server.Server") or "server.wait_for" in line for line in functions)
 
 
 def test_main_returns_its_status(capsys):

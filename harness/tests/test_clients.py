@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import select
 import socket
 import struct
@@ -33,6 +34,7 @@ class Peer:
     def __init__(self, serve: Serve, stack: ExitStack, seconds: float = 10.0) -> None:
         self._serve = serve
         self._seconds = seconds
+        self.gave_up = False
         self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -52,6 +54,7 @@ class Peer:
         end = time.monotonic() + self._seconds
         while not (value := condition()) and time.monotonic() < end:
             select.select(readable, [], [], 0.01)
+        self.gave_up |= not value
         return value
 
 
@@ -131,6 +134,50 @@ def test_more_than_was_asked_for_is_kept(visit):
     assert client.ask(b"ab") == b"abab"
 
 
+def test_enough(stack):
+    """Of an answer that never comes whole, as much as will do."""
+
+    def half(conn: socket.socket) -> None:
+        while data := conn.recv(65536):
+            conn.sendall(data[: len(data) // 2])
+
+    peer, hasty = Peer(half, stack), Peer(half, stack, seconds=0.1)
+    client = stack.enter_context(Clients(peer)).connect()
+    client.exchange(b"12345678", enough=4)
+    assert client.received == b"1234"
+    client.exchange(b"abcdef", enough=3)  # back for this, not since the beginning
+    assert client.received == b"1234abc"
+    assert not peer.gave_up
+    stack.enter_context(Clients(hasty)).connect().exchange(b"12345678", enough=5)
+    assert hasty.gave_up
+
+
+def test_enough_has_come_but_all_is_sent(visit):
+    client = visit()
+    client.exchange(b"x" * 3_000_000, enough=1)
+    client.half_close()
+    assert client.await_end()
+    assert len(client.received) == 3_000_000
+
+
+def test_its_port_and_whether_it_is_connected(stack):
+    seen: list[int] = []
+    came = threading.Event()
+
+    def look(conn: socket.socket) -> None:
+        seen.append(conn.getpeername()[1])
+        came.set()
+        echo(conn)
+
+    client = stack.enter_context(Clients(Peer(look, stack))).connect()
+    assert came.wait(10)
+    assert seen == [client.port]
+    assert client.is_connected
+    client.close()
+    assert client.is_connected  # it was
+    assert seen == [client.port]
+
+
 # Ends
 
 
@@ -193,6 +240,7 @@ def test_nobody_listens(stack):
     peer.port = port
     client = Clients(peer).connect()
     assert client.ended == "no connection"
+    assert not client.is_connected
     assert len(client.events) == 1
     assert "refused" in words(client)[0]
     assert client.ask(b"x") == b""
@@ -249,6 +297,31 @@ def test_a_crowd(stack):
         assert client.ask(b"%d\n" % number) == b"%d\n" % number
     crowd.close()
     assert {words(one)[-1] for one in crowd} == {"closed"}
+
+
+def test_greet(stack):
+    crowd = stack.enter_context(Clients(Peer(echo, stack))).crowd(3)
+    assert crowd.greet() == []
+    assert [bytes(one.received) for one in crowd] == [b"message %d\n" % i for i in range(3)]
+    assert crowd.greet() == []
+    assert crowd[2].received == b"message 2\n" * 2
+
+
+def test_greet_tells_who_got_no_answer(stack):
+    served = itertools.count()
+
+    def every_other(conn: socket.socket) -> None:
+        if next(served) % 2:
+            conn.recv(100)
+        else:
+            echo(conn)
+
+    crowd = Crowd()
+    clients = stack.enter_context(Clients(Peer(every_other, stack)))
+    for _ in range(4):
+        crowd.append(clients.connect())
+    assert len(crowd.greet()) == 2
+    assert Crowd().greet() == []
 
 
 def test_all_vanish_at_the_end(stack):

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from forklab import procfs
-from forklab.procfs import Family, SignalMasks
+from forklab.procfs import Family, SignalMasks, Sleep
 from tests.support import wait_until
 
 
@@ -76,7 +76,7 @@ def test_who_is_gone_is_no_error(gone):
     assert procfs.descriptor_limit(gone) == 0
     assert procfs.cpu_seconds(gone) == 0
     assert procfs.rests(gone) == {}
-    assert procfs.waits_for_ever(gone, gone) is False
+    assert procfs.sleep_of(gone, gone) == Sleep.TIMED
     assert Family(gone).members() == []
 
 
@@ -140,15 +140,19 @@ def test_family_grows_and_has_no_strangers(play):
 
 
 ALWAYS = [("accept", "0"), ("read",), ("pause",), ("poll", "-1"), ("select",), ("epoll", "-1")]
-NOT_ALWAYS = [("nap",), ("poll", "600000"), ("select", "timeout"), ("epoll", "600000"), ("burn",)]
+NOT_ALWAYS = [("nap",), ("poll", "600000"), ("select", "timeout"), ("epoll", "600000")]
 
 
 @pytest.mark.parametrize(
     ("role", "expected"),
-    [*((role, True) for role in ALWAYS), *((role, False) for role in NOT_ALWAYS)],
+    [
+        *((role, Sleep.FOR_EVER) for role in ALWAYS),
+        *((role, Sleep.TIMED) for role in NOT_ALWAYS),
+        (("burn",), Sleep.NONE),
+    ],
     ids=str,
 )
-def test_waits_for_ever(play, role, expected):
+def test_how_it_sleeps(play, role, expected):
     pid = play(*role).pid
     call = {"accept": "43", "read": "0", "nap": "230", "burn": "running"}.get(role[0])
 
@@ -157,11 +161,18 @@ def test_waits_for_ever(play, role, expected):
             words = file.read().split()
         if call and os.uname().machine == "x86_64":
             return words[0] == call
-        return words[0] != "running" and procfs.waits_for_ever(pid, pid) is expected
+        return words[0] != "running" and procfs.sleep_of(pid, pid) == expected
 
     wait_until(is_there, "the system call")
     # However often one looks: what has no time-out has none a moment later, either.
-    assert {procfs.waits_for_ever(pid, pid) for _ in range(50)} == {expected}
+    assert {procfs.sleep_of(pid, pid) for _ in range(50)} == {expected}
+
+
+def test_a_zombie_s_sleep_is_told_by_nobody(play):
+    contained = play("zombie")
+    family = Family(contained.keeper_pid)
+    zombie = wait_until(lambda: [p for p in family.members() if p.is_zombie], "a zombie")[0]
+    assert procfs.sleep_of(zombie.pid, zombie.pid) == Sleep.TIMED
 
 
 def test_cpu_time_is_of_those_who_burn_it(play):

@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from forklab import paths
 from forklab.render.terminal import TITLES, Report, make_console
 from forklab.result import FAILED, PASSED, SKIPPED, CheckResult, Evidence, Result
+from forklab.rubric import Diagnosis, diagnoses
 from tests.support import forklab, grade, graded
 
 LABS = list(paths.LAB_FOLDERS)
@@ -166,6 +167,55 @@ def test_a_failure_in_full_and_the_others_in_a_line():
     assert "make hint CHECK=4.9" not in text
     assert "4.9 another: it ended" in text
     assert "Score: 100 of 130" in text
+
+
+def after(text: str, label: str) -> str:
+    """What stands below that label, as one line, up to the next empty one."""
+    _, _, rest = text.partition(f"\n  {label}\n")
+    return " ".join(rest.partition("\n\n")[0].split())
+
+
+@pytest.mark.parametrize("lab", ["lab1", "lab4"])
+@pytest.mark.parametrize("code", ["accepts-bad-ports", "never-listens", "one-wait-per-signal"])
+def test_how_to_see_it_yourself(lab, code):
+    """With the lab's number where the catalogue has N."""
+    shown_think = after(shown(record(failed(diagnosis=code), lab=lab)), "to see it yourself")
+    think = diagnoses()[code].think
+    assert shown_think == think.replace("labN", lab).replace("LAB=N", f"LAB={lab[3:]}")
+    assert "labN" not in shown_think
+    assert "LAB=N" not in shown_think
+
+
+def test_there_is_something_to_put_the_number_in():
+    assert "LAB=N" in diagnoses()["accepts-bad-ports"].think
+    assert "labN" in diagnoses()["never-listens"].think
+
+
+@pytest.mark.parametrize(
+    ("read", "lines"),
+    [
+        ("signal(7)", ["less a.md", "man 7 signal"]),
+        ("listen(2), NOTES", ["less a.md", "man 2 listen (NOTES)"]),
+        ("labs/b.md", ["less labs/b.md"]),
+        ("labs/b.md#three-questions", ["less labs/b.md (three questions)"]),
+        ("a.md", ["less a.md"]),
+    ],
+)
+def test_where_to_read(monkeypatch, read, lines):
+    one = Diagnosis("a-code", "title", "why", "think", read)
+    monkeypatch.setattr("forklab.render.terminal.diagnoses", lambda: {"a-code": one})
+    text = shown(record(failed(diagnosis="a-code", read="a.md")))
+    after_next = text.partition("\n  next\n")[2].splitlines()
+    assert [
+        line.strip() for line in after_next if line.strip().startswith(("less", "man"))
+    ] == lines
+
+
+def test_without_a_diagnosis_the_handout_is_there_to_read():
+    text = shown(record(failed(read="a.md")))
+    assert "    less a.md\n" in text
+    assert "man " not in text
+    assert "to see it yourself" not in text
 
 
 @pytest.mark.parametrize("lab", LABS)

@@ -12,6 +12,7 @@ from forklab import paths, rubric
 from forklab.errors import UsageError
 from forklab.result import Evidence
 from forklab.rubric import CheckFailed, CheckSkipped, check, expect, first_fix
+from tests.support import anchors
 
 LABS = list(paths.LAB_FOLDERS)
 CHECKS = {one.id: one for lab in LABS for one in rubric.of_lab(lab)}
@@ -140,6 +141,52 @@ def test_every_diagnosis_has_words():
         assert one.explanation.endswith((".", ".)", '."', '".', "?"))
         assert 1 <= len(re.findall(r"[.?!](?=\s|$)", one.explanation)) <= 5
         assert "\n" not in one.explanation.strip()
+
+
+CODES = list(rubric.diagnoses())
+SENTENCE_END = re.compile(r"[.?!](?=\s|$)")
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_diagnosis_makes_one_think(code):
+    one = rubric.diagnoses()[code]
+    assert 1 <= len(SENTENCE_END.findall(one.think)) <= 3
+    assert one.think.endswith((".", "?", ")"))
+    assert "?" in one.think
+    assert one.think == " ".join(one.think.split())
+    assert len(one.think) < 400
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_diagnosis_says_where_to_read(code):
+    name, section, heading = rubric.diagnoses()[code].place()
+    if section:
+        assert section in "12378"
+        return
+    page = paths.KIT / name
+    assert page.is_file()
+    assert heading == "" or heading in anchors(page)
+
+
+@pytest.mark.parametrize(
+    ("read", "place"),
+    [
+        ("signal(7)", ("signal", "7", "")),
+        ("signal-safety(7), errno", ("signal-safety", "7", "errno")),
+        ("wait(2), A B, C", ("wait", "2", "A B, C")),
+        ("labs/lab1/README.md#three-questions", ("labs/lab1/README.md", "", "three-questions")),
+        ("labs/lab1/README.md", ("labs/lab1/README.md", "", "")),
+    ],
+)
+def test_a_place_to_read(read, place):
+    assert rubric.Diagnosis("code", "title", "why", "think", read).place() == place
+
+
+def test_anchors(tmp_path):
+    """That the test above can fail: as GitHub makes them of headings."""
+    page = tmp_path / "page.md"
+    page.write_text("# One: `two_2`, 3?\n\n```sh\n# no heading\n```\n\n## A - b\n\ntext # none\n")
+    assert anchors(page) == {"one-two_2-3", "a---b"}
 
 
 # How a check ends

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from forklab import procfs
+from forklab import procfs, server
 from forklab.contain import Exit
 from forklab.server import WALL_SECONDS, reserve_port
 from tests.support import wait_until
@@ -216,6 +216,18 @@ def test_another_s_listener_is_not_its_own(serve):
     assert server.listeners() == []
 
 
+def test_holders_of_a_connection(serve):
+    server = serve("accept-and-fork", "PORT")
+    assert server.wait_for(server.is_listening)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        port = client.getsockname()[1]
+        (child,) = wait_until(lambda: server.holders(port), "a child with the connection")
+        assert [one.pid for one in server.children()] == [child]
+        assert server.holders(port + 1) == []
+        assert server.holders(server.port) == []
+    wait_until(lambda: not server.holders(port), "the child to end")
+
+
 def test_signal_masks(serve):
     server = serve("ignore")
 
@@ -254,6 +266,45 @@ def test_without_descriptors_a_server_may_end(serve):
         server.kill(signal.SIGKILL)
         server.wait_for(lambda: server.exit)
     assert server.exit == Exit(None, signal.SIGKILL)
+
+
+# How slow the machine is
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """``computed(seconds, ...)``: how slow a machine is whose computing took so much CPU time."""
+
+    def slowness(*seconds: float) -> float:
+        times = iter([time for taken in seconds for time in (5.0, 5.0 + taken)])
+        monkeypatch.setattr("forklab.server.time.thread_time", lambda: next(times))
+        measured: float = server.slowness.__wrapped__()
+        return measured
+
+    return slowness
+
+
+def test_slowness_is_of_this_machine_and_measured_once():
+    assert server.slowness() >= 1
+    assert server.slowness() == server.slowness()
+
+
+@pytest.mark.parametrize(("times", "slow"), [(0, 1), (0.5, 1), (1, 1), (7, 7), (50, 10)])
+def test_slowness_is_from_1_to_10(computed, times, slow):
+    assert computed(*[times * server.USUAL_SECONDS] * 3) == pytest.approx(slow)
+
+
+def test_slowness_is_not_of_a_bad_moment(computed):
+    usual = server.USUAL_SECONDS
+    assert computed(9 * usual, 3 * usual, 8 * usual) == pytest.approx(3)
+
+
+def test_a_slow_machine_has_more_time(serve, monkeypatch):
+    """Twice as slow: twice the CPU time before one that burns it is given up."""
+    monkeypatch.setattr(server, "slowness", lambda: 2.0)
+    burner = serve("burn")
+    assert not burner.wait_for(lambda: False, cpu=0.2)
+    assert burner.cpu_seconds() > 0.4
 
 
 # Ports

@@ -203,3 +203,34 @@ def test_other_ports_don_t_matter(way, stack):
     if way != "sock_diag":
         assert not tcp.is_quiet(busy)
     assert tcp.is_quiet(made.getsockname()[1])
+
+
+def test_connections_are_the_ends_at_that_port(way, stack):
+    client, conn, port = pair(stack)
+    client_port = client.getsockname()[1]
+    (one,) = tcp.connections(port)
+    assert (one.state, one.port, one.peer_port) == (tcp.ESTABLISHED, port, client_port)
+    assert _link(conn) == f"socket:[{one.inode}]"
+    (other,) = tcp.connections(client_port)
+    assert _link(client) == f"socket:[{other.inode}]"
+
+
+def test_connections_at_their_end(way, stack):
+    client, conn, port = pair(stack)
+    client.shutdown(socket.SHUT_WR)
+    assert conn.recv(1) == b""
+    assert [one.state for one in tcp.connections(port)] == [tcp.CLOSE_WAIT]
+    conn.close()
+    assert client.recv(1) == b""
+    assert tcp.connections(port) == []
+
+
+def test_who_only_listens_has_no_connections(way, stack):
+    assert tcp.connections(listener(stack).getsockname()[1]) == []
+
+
+def test_a_connection_that_nobody_accepted_is_no_process_s(way, stack):
+    made = listener(stack)
+    port = made.getsockname()[1]
+    stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+    assert [one.inode for one in tcp.connections(port)] == [0]

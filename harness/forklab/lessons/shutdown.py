@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from forklab.clients import Clients
+from forklab.clients import Client, Clients
 from forklab.contain import Exit
 from forklab.evidence import (
     last_words,
@@ -12,7 +12,7 @@ from forklab.evidence import (
     transcript,
 )
 from forklab.launch import Launcher
-from forklab.lessons.survival import newest_child
+from forklab.lessons.survival import child_of
 from forklab.lessons.traffic import HELLO, count
 from forklab.probe import Probe
 from forklab.rubric import expect
@@ -80,19 +80,21 @@ def waits_for_slow_children(launch: Launcher) -> None:
         another = clients.connect()
         if another.ask(HELLO) == HELLO:
             another.close()
-            _ends_with_its_last_child(server, probe)
+            _ends_with_its_last_child(server, crowd[-1], probe)
+            return
     # It waits in its handler, which is a matter of 4.8: once more, and nobody leaves.
     server = launch.listening(probe=probe)
     with Clients(server, launch.habits.greeting) as clients:
-        clients.connect().ask(HELLO)
-        _ends_with_its_last_child(server, probe)
+        client = clients.connect()
+        client.ask(HELLO)
+        _ends_with_its_last_child(server, client, probe)
 
 
-def _ends_with_its_last_child(server: Server, probe: Probe) -> None:
-    child = newest_child(server)
+def _ends_with_its_last_child(server: Server, client: Client, probe: Probe) -> None:
+    child = child_of(server, client)
     with server.frozen(child):
         server.kill(signal.SIGINT)
-        server.settle()
+        server.wait_for(lambda: server.exit or not server.listeners())
         expect(
             not probe.groups_killed,
             expected="signals for its own children, and for nobody else",

@@ -82,6 +82,37 @@ def refuses_bad_arguments(launch: Launcher) -> None:
         ],
         diagnosis=_argument_diagnosis(wrong, launch.habits.fixed_port),
     )
+    _takes_every_port(launch)
+
+
+def _takes_every_port(launch: Launcher) -> None:
+    """The lowest and the highest port are ports: it tries to bind them, whatever comes of that."""
+    if launch.habits.fixed_port or launch.habits.swaps_bytes:
+        return
+    for port in (1, 65535):
+        tried, server = _port_tried(launch, port)
+        if tried == port:
+            continue
+        usual = launch.new_port()
+        if _port_tried(launch, usual)[0] != usual:
+            return  # it does not say to a preloaded library what it does
+        expect(
+            False,
+            expected=f"a server that tries to use port {port}",
+            seen=f"it tries {tried}" if tried else "it does not even try",
+            evidence=last_words(server),
+            diagnosis="refuses-good-ports",
+        )
+
+
+def _port_tried(launch: Launcher, port: int) -> tuple[int, Server]:
+    """The port that it gives to bind when it is told to use that one; 0 if none."""
+    probe = launch.new_probe()
+    server = launch.start(str(port), port=port, probe=probe)
+    server.wait_for(lambda: probe.last_bind_port or server.exit is not None)
+    tried = probe.last_bind_port
+    server.end()
+    return tried, server
 
 
 def _started_with_bad_arguments(launch: Launcher) -> Iterator[tuple[list[str], Server]]:

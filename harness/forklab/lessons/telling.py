@@ -15,7 +15,7 @@ from forklab.evidence import (
 )
 from forklab.launch import Launcher
 from forklab.lessons.reaping import must_reap_itself
-from forklab.lessons.survival import newest_child
+from forklab.lessons.survival import child_of
 from forklab.lessons.traffic import HELLO
 from forklab.result import Evidence
 from forklab.rubric import expect
@@ -44,13 +44,14 @@ def tells_how_children_ended(launch: Launcher) -> None:
         _tells_a_burst_apart(server, clients)
         _tells_a_status(server, clients)
         _says_nothing_of_the_stopped(server, clients)
+    _says_nothing_of_nobody(server)
 
 
 def _end_a_child(server: Server, clients: Clients, how: signal.Signals | None) -> int | None:
     """A new client's child, which is made to end."""
     client = clients.connect()
     client.ask(HELLO)
-    child = newest_child(server)
+    child = child_of(server, client)
     if how is None:
         client.close()
     elif child is not None:
@@ -65,7 +66,7 @@ def _tells_a_burst_apart(server: Server, clients: Clients) -> None:
     for how in ENDS:
         client = clients.connect()
         client.ask(HELLO)
-        ends[newest_child(server)] = how
+        ends[child_of(server, client)] = how
         leaving += [client] if how is None else []
     with server.frozen():
         for child, how in ends.items():
@@ -84,15 +85,14 @@ def _tells_a_status(server: Server, clients: Clients) -> None:
     """A client that resets: whatever its child's status, it is one from 0 to 255."""
     client = clients.connect()
     client.ask(HELLO)
-    child = newest_child(server)
+    child = child_of(server, client)
     client.reset()
     server.wait_for(partial(_is_gone, child))
     server.settle()
     too_large = [
         line
         for line in _lines_about(server, child)
-        if "exit" in line.lower()
-        and any(int(n) > 255 for n in re.findall(r"\d+", _without_pid(line, child)))
+        if any(int(n) > 255 for n in re.findall(r"(?:status|code|with)\D{0,3}(\d+)", line))
     ]
     expect(
         not too_large,
@@ -105,8 +105,9 @@ def _tells_a_status(server: Server, clients: Clients) -> None:
 
 def _says_nothing_of_the_stopped(server: Server, clients: Clients) -> None:
     """A child that is stopped (SIGSTOP) has not ended."""
-    clients.connect().ask(HELLO)
-    child = newest_child(server)
+    client = clients.connect()
+    client.ask(HELLO)
+    child = child_of(server, client)
     if child is None:
         return
     before = _lines_about(server, child)
@@ -116,6 +117,7 @@ def _says_nothing_of_the_stopped(server: Server, clients: Clients) -> None:
             line
             for line in _lines_about(server, child)[len(before) :]
             if re.search("exit|kill|term", line, re.IGNORECASE)
+            and not re.search("stop", line, re.IGNORECASE)
         ]
     expect(
         not told,
@@ -123,6 +125,19 @@ def _says_nothing_of_the_stopped(server: Server, clients: Clients) -> None:
         seen=lambda: f'"{plain(told[0])}"',
         evidence=lambda: [process_table(server), *last_words(server)],
         diagnosis="takes-stopped-for-ended",
+    )
+
+
+def _says_nothing_of_nobody(server: Server) -> None:
+    """waitpid's 0 and -1 are no children."""
+    said = (server.stdout + server.stderr).decode(errors="replace")
+    wrong = re.findall(r"(?m)^.*child (?:-1|0) (?:exited with|killed by).*$", said)
+    expect(
+        not wrong,
+        expected="a line for each child that has ended, and no other",
+        seen=lambda: f'"{plain(wrong[0])}"',
+        evidence=lambda: last_words(server),
+        diagnosis="tells-of-nobody",
     )
 
 

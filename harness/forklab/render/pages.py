@@ -31,7 +31,7 @@ class Sighting:
 
 
 def _steady(text: str) -> str:
-    return " ".join(re.sub(r"\d[\d,]{3,}", "…", text).split())
+    return " ".join(re.sub(r"0x[0-9a-f]{3,}|\d(?:,?\d){3,}", "…", text).split())
 
 
 def of_gallery(graded: Sequence[tuple[Exhibit, Result]]) -> dict[Path, str]:
@@ -164,7 +164,8 @@ def _wrong_ones(exhibits: Sequence[Exhibit]) -> str:
     lines = ["| server | the misconception | fails |", "| --- | --- | --- |"]
     for one in exhibits:
         fails = ", ".join(
-            f"{check} [`{code}`](diagnoses.md#{code})" for check, code in one.fails.items()
+            f"{check} [`{code}`](diagnoses.md#{code})" if code else check
+            for check, code in one.fails.items()
         )
         lines.append(f"| `{one.name}` | {_escaped(one.why)} | {fails} |")
     return "\n".join(lines)
