@@ -45,9 +45,10 @@ def test_builds_without_warnings(launch: Launcher) -> None:
 def test_refuses_bad_arguments(launch: Launcher) -> None:
     """Started the server with none, two and nine kinds of wrong arguments, and with the lowest and
     the highest port; then a second copy on the port of the first: looked for words, exit statuses
-    and listening sockets."""
+    and listening sockets. Killed it while a client was connected, and started it again."""
     starting.refuses_bad_arguments(launch)
     starting.says_when_the_port_is_taken(launch)
+    starting.restarts_at_once(launch)
 
 
 @check(
@@ -83,8 +84,8 @@ def test_listens_on_its_port(launch: Launcher) -> None:
 )
 def test_echoes_every_byte(launch: Launcher, server: Server) -> None:
     """Sent three messages on one connection; then text with a NUL in it, all 256 byte values, a run
-    of NULs, 100 KB of random bytes, bytes without a newline and words like exit; text and the end
-    together to the frozen child; then a stream to a server whose writes are cut short."""
+    of NULs, 100 KB of random bytes, bytes without a newline and words like exit; in one segment,
+    text and the end of the stream; then a stream to a server whose writes are cut short."""
     echoing.echoes_on_and_on(launch, server)
 
 
@@ -157,11 +158,8 @@ def test_parent_lets_go_of_the_connection(server: Server, clients: Clients) -> N
     ],
 )
 def test_child_lets_go_of_the_listener(launch: Launcher, server: Server, clients: Clients) -> None:
-    """Looked for the listening socket among the open descriptors of three children; then killed
-    another copy while a client was connected, and started it again on the same port."""
+    """Looked for the listening socket among the open descriptors of three children."""
     descriptors.child_lets_go(server, clients)
-    clients.leave()
-    starting.restarts_at_once(launch)
 
 
 @check(

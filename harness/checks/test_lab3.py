@@ -50,7 +50,8 @@ def test_builds_without_warnings(launch: Launcher) -> None:
 )
 def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
     """Started the server with a free port and looked whether it listens there; then with none, two
-    and nine kinds of wrong arguments, and with the lowest and the highest port."""
+    and nine kinds of wrong arguments, and with the lowest and the highest port; killed it while a
+    client was connected, and started it again on the same port."""
     starting.listens_then_refuses(launch)
 
 
@@ -69,8 +70,8 @@ def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
 )
 def test_echoes_lines(launch: Launcher, server: Server) -> None:
     """Sent lines short and empty, one of 10,000 bytes, one with NULs, one that ends with \\r\\n,
-    random bytes, 64 KiB and more without a newline; a line, an unfinished one and the end together,
-    to the frozen child; then a stream to a server whose writes are cut short."""
+    random bytes, 64 KiB and more without a newline; in one segment, a line, an unfinished
+    one and the end; then a stream to a server whose writes are cut short."""
     echoing.echoes_on_and_on_in_lines(launch, server)
 
 
@@ -107,9 +108,8 @@ def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
 def test_keeps_the_right_descriptors(launch: Launcher, server: Server, clients: Clients) -> None:
     """Looked for the clients' connections among the parent's descriptors, with eight clients and
     after them; half-closed one; looked who still runs when all had left, and served 26 more at
-    once; looked for the listening socket in three children; killed another copy while a client was
-    connected, and started it again on the same port."""
-    descriptors.right_descriptors(launch, server, clients)
+    once; looked for the listening socket in three children."""
+    descriptors.right_descriptors(server, clients)
 
 
 @check(

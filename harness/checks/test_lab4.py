@@ -59,7 +59,8 @@ def test_builds_without_warnings(launch: Launcher) -> None:
 )
 def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
     """Started the server with a free port and looked whether it listens there; then with none, two
-    and nine kinds of wrong arguments, and with the lowest and the highest port."""
+    and nine kinds of wrong arguments, and with the lowest and the highest port; killed it while a
+    client was connected, and started it again on the same port."""
     starting.listens_then_refuses(launch)
 
 
@@ -100,10 +101,10 @@ def test_echoes_lines_and_obeys_exit(launch: Launcher, server: Server) -> None:
 )
 def test_serves_eight_clients_at_once(launch: Launcher, server: Server, clients: Clients) -> None:
     """Counted children with eight clients; looked for their connections in the parent and for the
-    listener in the children; 26 more at once; a restart on the same port; then held a silent client
-    and asked eight more in reverse order."""
+    listener in the children; 26 more at once; then held a silent client and asked eight more in
+    reverse order."""
     crowds.one_child_each(server, clients)
-    descriptors.right_descriptors(launch, server, clients)
+    descriptors.right_descriptors(server, clients)
     crowds.serves_at_once(server, clients)
 
 

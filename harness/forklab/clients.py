@@ -122,6 +122,13 @@ class Client:
         self._note("sent", bytes(data[:sent]))
         return sent
 
+    def send_last(self, data: bytes) -> None:
+        """Sends ``data`` and the end of the stream in one segment: both are there at once."""
+        if self._open:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # tcp(7)
+            self.send(data)
+            self.half_close()
+
     def half_close(self) -> None:
         """Sends no more, but still listens (shutdown(2), SHUT_WR)."""
         with contextlib.suppress(OSError):

@@ -307,9 +307,14 @@ class Server:
         napped = 0.0  # seconds in all, in this nap and others
         pause = 0.0002
         while True:
-            rest = self._rest()
+            if readable:
+                select.select(readable, [], [], pause)
+            else:
+                time.sleep(pause)
+            pause = min(pause * 1.5, 0.005)
             if value := condition():
                 return value
+            rest = self._rest()
             now = time.monotonic()
             if rest is None:
                 may_have_burnt = (now - began) * PROCESSORS
@@ -330,11 +335,6 @@ class Server:
             if waited > WALL_SECONDS:
                 return condition()
             looked = now
-            pause = min(pause * 1.5, 0.005)
-            if readable:
-                select.select(readable, [], [], pause)
-            else:
-                time.sleep(pause)
 
     def settle(self) -> bool:
         """Waits until the family is asleep. False if it burns CPU time instead.
@@ -342,7 +342,7 @@ class Server:
         Of a program that is known to be restless, not much is waited for.
         """
         at_rest = self.wait_for(self.is_asleep, cpu=RESTLESS_SECONDS if self.restless else None)
-        self.restless = not at_rest
+        self.restless |= not at_rest
         return at_rest
 
     def is_asleep(self) -> bool:

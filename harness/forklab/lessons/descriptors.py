@@ -13,7 +13,6 @@ from forklab.evidence import (
 from forklab.launch import Launcher
 from forklab.lessons.crowds import at_rest_without_clients, serves_many
 from forklab.lessons.echoing import ends_in_good_order
-from forklab.lessons.starting import restarts_at_once
 from forklab.lessons.survival import unless_spinning, why_it_spins
 from forklab.lessons.traffic import HELLO
 from forklab.rubric import expect
@@ -161,10 +160,8 @@ def _gives_back_after(launch: Launcher, resets: bool) -> bool:
     return True
 
 
-def right_descriptors(launch: Launcher, server: Server, clients: Clients) -> None:
+def right_descriptors(server: Server, clients: Clients) -> None:
     """The parent without connections, the child without the listener, and an end for both."""
     parent_lets_go(server, clients)
     child_ends_with_its_client(server, clients)
     child_lets_go(server, clients)
-    clients.leave()
-    restarts_at_once(launch)

@@ -151,15 +151,16 @@ def _exit_follows_a_line_of_any_length(clients: Clients) -> None:
     sizes = [size for n in range(7, 14) for size in (2**n - 1, 2**n, 2**n + 1)]
     sizes += [999, 1000, 1001, 100_000]
     lines = [b"x" * (size - 1) + b"\n" for size in sizes]
+    lines = [b"x" * (size - 1) + b"\n" for size in sizes]
     # Side by side, it takes less time; what fails then may be for want of a child.
     crowd = [clients.connect() for _ in lines]
     for client, line in zip(crowd, lines, strict=True):
         client.send(line + b"exit\n")
-    suspects = [
-        line for client, line in zip(crowd, lines, strict=True) if not _came_back(client, line)
-    ]
+    right = 0
+    while right < len(lines) and _came_back(crowd[right], lines[right]):
+        right += 1
     clients.leave()
-    for line in suspects:
+    for line in lines[right:]:
         client = clients.connect()
         client.send(line + b"exit\n")
         expect(

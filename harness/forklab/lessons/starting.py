@@ -109,7 +109,7 @@ def _port_tried(launch: Launcher, port: int) -> tuple[int, Server]:
     """The port that it gives to bind when it is told to use that one; 0 if none."""
     probe = launch.new_probe()
     server = launch.start(str(port), port=port, probe=probe)
-    server.wait_for(lambda: probe.last_bind_port or server.exit is not None)
+    server.wait_for(lambda: probe.last_bind_port)  # it may be a child that binds
     tried = probe.last_bind_port
     server.end()
     return tried, server
@@ -308,7 +308,8 @@ def restarts_at_once(launch: Launcher) -> None:
         client.ask(HELLO)
         first.end()
         client.await_end()
-        second = launch.start(*first.arguments, port=first.port)
+        # As the same user: SO_REUSEPORT lets nobody else have the port.
+        second = launch.start(*first.arguments, port=first.port, beside=first)
         second.wait_for(lambda: second.is_listening() or second.exit is not None)
         expect(
             second.is_listening(),
@@ -334,3 +335,4 @@ def listens_then_refuses(launch: Launcher) -> None:
     listens_on_its_port(launch)
     with gate_stays_open():
         refuses_bad_arguments(launch)
+        restarts_at_once(launch)

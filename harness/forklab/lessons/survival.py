@@ -87,8 +87,8 @@ def survives_vanishing_clients(server: Server, clients: Clients, others: bool = 
         vanishing = clients.connect()
         vanishing.ask(HELLO)
         vanishing.reset()
-        expect_rest(server, "after a client's connection was reset")
-        expect_alive(server, "when a client's connection is reset", transcript(vanishing))
+    expect_rest(server, "after a client's connection was reset")
+    expect_alive(server, "when a client's connection is reset", transcript(vanishing))
     with server.frozen():  # accept may succeed all the same, and what follows fails
         early = clients.connect()
         early.reset()

@@ -30,13 +30,11 @@ def random_bytes(size: int) -> bytes:
 
 
 @cache
-def long_text(size: int) -> bytes:
-    """Lines of text, all different."""
-    line = (
-        b"line %d of a long text: what comes back must be just this, whole and in its place, none "
-        b"of it may be missing and none may come twice, however it was cut up on the way\n"
-    )
-    lines = b"".join([line % i for i in range(size // len(line) + 1)])
+def long_text(size: int, line_size: int = 160) -> bytes:
+    """Lines of text, all different, each of about so many bytes."""
+    words = b"what comes back must be just this, whole and in its place, however it was cut up; "
+    end = (words * (line_size // len(words) + 1))[: line_size - 12] + b"\n"
+    lines = b"".join([b"line %d: " % i + end for i in range(size // line_size + 1)])
     return lines[: size - 1] + b"\n"
 
 
