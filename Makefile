@@ -98,18 +98,18 @@ test: .venv/.forklab-dev-stamp
 	@workers=$$($(PYTHON) -c 'import os, xdist; print("-n", len(os.sched_getaffinity(0)))' 2>&-); \
 	$(PYTHON) -m pytest -q harness/tests $$workers $(TESTARGS)
 
-## mutants | grade the gallery of wrong and right servers, and write the pages
-##   that it proves (MUTANTARGS='lab4 --only wait': those alone)
+## mutants | grade the gallery of wrong servers and right ones
+##   MUTANTARGS='lab4' | ... those of lab 4 alone (--only TEXT: by name)
 .PHONY: mutants
 mutants: .venv/.forklab-stamp
 	@$(FORKLAB) mutants $(MUTANTARGS)
 
-## soak RUNS=200 | look for a wrong verdict while the machine is under load
+## soak RUNS=200 | look for a wrong verdict on a machine under load
 .PHONY: soak
 soak: .venv/.forklab-stamp
 	@$(FORKLAB) soak $(if $(RUNS),--runs $(call quoted,RUNS))
 
-## bench | how long grading takes (PROFILE=1: where the time goes)
+## bench | how long grading takes (PROFILE=1: on what)
 .PHONY: bench
 bench: .venv/.forklab-stamp
 	@$(FORKLAB) bench $(if $(PROFILE),--profile)

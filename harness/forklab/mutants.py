@@ -97,8 +97,11 @@ def _cell(one: Exhibit, found: CheckResult | None) -> tuple[str, str]:
 
 
 def _summary(console: Console, graded: Sequence[Graded], wrong: int) -> None:
+    slowest = sorted(graded, key=lambda one: one[1].duration, reverse=True)[:5]
+    shown = ", ".join(f"{one.lab} {one.name} {result.duration:.1f} s" for one, result in slowest)
+    console.print(f"\nThe slowest: {shown}")
     right = sum(one.is_right for one, _ in graded)
     console.print(
-        f"\n{len(graded) - right} wrong servers and {right} right ones: "
+        f"{len(graded) - right} wrong servers and {right} right ones: "
         + ("every verdict is what it must be." if not wrong else f"{wrong} verdicts are not right.")
     )
