@@ -218,17 +218,21 @@ class Client:
     ) -> None:
         """Sends all of ``data`` while it takes in the answer, until as much came back.
 
-        ``slow``: reads only when it can't send, so that the server's buffers are full most of the
-        time. ``meanwhile`` is called again and again. ``enough``: how many bytes back will do.
-        Gives up when the server makes no headway.
+        ``slow``: reads nothing before every buffer on the way is full and the server stuck, and
+        then only when it can't send. ``meanwhile`` is called again and again. ``enough``: how many
+        bytes back will do. Gives up when the server makes no headway.
         """
         rest = memoryview(data)
         wanted = len(self.received) + (len(data) if enough is None else enough)
+        is_stuck = not slow
         while not self.ended and self._open:
             sent = self._send_odd_sized(rest) if slow else self.send(rest)
             rest = rest[sent:]
             if sent and slow:
                 continue
+            if not is_stuck and self._wait_for(partial(self._has_room, rest)):
+                continue
+            is_stuck = True
             if meanwhile:
                 meanwhile()
             if not self.pump() and not sent and not self._wait_for(partial(self._can_go_on, rest)):
@@ -240,9 +244,11 @@ class Client:
         sizes = (1, 4093, 17, 65521, 1021, 8191, 3)
         return self.send(data[: sizes[len(data) % len(sizes)]])
 
+    def _has_room(self, rest: memoryview) -> bool:
+        return bool(rest) and bool(select.select([], [self._socket], [], 0)[1])
+
     def _can_go_on(self, rest: memoryview) -> bool:
-        writable = select.select([], [self._socket], [], 0)[1] if rest else []
-        return bool(writable) or self.pump() or self.ended is not None
+        return self._has_room(rest) or self.pump() or self.ended is not None
 
 
 class Crowd(list[Client]):

@@ -79,10 +79,13 @@ def _matrix(console: Console, lab: str, graded: Sequence[Graded]) -> None:
     """A line a server, a column a check; what differs from what must be stands in brackets."""
     checks = of_lab(lab)
     width = max(len(one.name) for one, _ in graded)
-    numbers = "".join(f"{check.id.partition('.')[2]:^4}" for check in checks)
+    if console.is_terminal:  # three places a check; what is left is for the name
+        width = min(width, console.width - 3 * len(checks) - 1)
+    numbers = "".join(f"{check.id.partition('.')[2]:^3}" for check in checks)
     console.print(Text(f"\n{lab:<{width}} {numbers}", "bold"), soft_wrap=True)
     for one, result in graded:
-        line = Text(f"{one.name:<{width}} ")
+        name = one.name if len(one.name) <= width else one.name[: width - 2] + ".."
+        line = Text(f"{name:<{width}} ")
         found = {check.id: check for check in result.checks}
         for check in checks:
             line.append(*_cell(one, found.get(check.id)))
@@ -91,9 +94,9 @@ def _matrix(console: Console, lab: str, graded: Sequence[Graded]) -> None:
 
 def _cell(one: Exhibit, found: CheckResult | None) -> tuple[str, str]:
     if found is None:
-        return "[?] ", STYLES["error"]
+        return "[?]", STYLES["error"]
     mark = "·" if found.status == "passed" else MARKS[found.status]
-    return (f" {mark}  " if one.agrees(found) else f"[{mark}] "), STYLES[found.status]
+    return (f" {mark} " if one.agrees(found) else f"[{mark}]"), STYLES[found.status]
 
 
 def _summary(console: Console, graded: Sequence[Graded], wrong: int) -> None:

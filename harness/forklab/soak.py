@@ -14,9 +14,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, as_completed
+from concurrent.futures import as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -76,20 +77,23 @@ def soak(runs: int, jobs: int | None) -> int:
     console = make_console()
     began = time.monotonic()
     tallies = []
-    for name, rounds, condition in conditions:
-        tally = Tally(name, rounds)
-        tallies.append(tally)
-        with condition():
-            wrong = _grade_rounds(console, tally, jobs)
-        if wrong is not None:
-            _keep(console, *wrong)
-            break
-    rows = [
-        (one.condition, one.rounds, one.gradings, one.wrong, f"{one.slowest:.1f} s")
-        for one in tallies
-    ]
-    console.print(table(("CONDITION", "ROUNDS", "GRADINGS", "WRONG", "SLOWEST"), rows))
-    console.print(f"{len(cores)} cores, {jobs} gradings at once, {time.monotonic() - began:.0f} s")
+    try:
+        for name, rounds, condition in conditions:
+            tally = Tally(name, rounds)
+            tallies.append(tally)
+            with condition():
+                wrong = _grade_rounds(console, tally, jobs)
+            if wrong is not None:
+                _keep(console, *wrong)
+                break
+    finally:  # also of one that was interrupted
+        rows = [
+            (one.condition, one.rounds, one.gradings, one.wrong, f"{one.slowest:.1f} s")
+            for one in tallies
+        ]
+        console.print(table(("CONDITION", "ROUNDS", "GRADINGS", "WRONG", "SLOWEST"), rows))
+        seconds = time.monotonic() - began
+        console.print(f"{len(cores)} cores, {jobs} gradings at once, {seconds:.0f} s")
     return int(any(one.wrong for one in tallies))
 
 
@@ -120,19 +124,17 @@ def _grade_rounds(console: Console, tally: Tally, jobs: int) -> tuple[Exhibit, R
     bar = Progress(
         *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
     )
+    exhibits = [one for exhibits in islice(_rounds(), tally.rounds) for one in exhibits]
     with Graders(jobs) as graders, bar:
-        task = bar.add_task(tally.condition, total=tally.rounds)
-        for _, exhibits in zip(range(tally.rounds), _rounds(), strict=False):
-            gradings: dict[Future[Result], Exhibit] = {}
-            for exhibit in exhibits:
-                gradings[graders.grade(exhibit)] = exhibit
-            for grading in as_completed(gradings):
-                result, exhibit = grading.result(), gradings[grading]
-                tally.gradings += 1
-                tally.slowest = max(tally.slowest, result.duration)
-                if exhibit.wrong_about(result):
-                    tally.wrong += 1
-                    return exhibit, result
+        task = bar.add_task(tally.condition, total=len(exhibits))
+        gradings = {graders.grade(one): one for one in exhibits}
+        for grading in as_completed(gradings):
+            result, exhibit = grading.result(), gradings[grading]
+            tally.gradings += 1
+            tally.slowest = max(tally.slowest, result.duration)
+            if exhibit.wrong_about(result):
+                tally.wrong += 1
+                return exhibit, result
             bar.advance(task)
     return None
 

@@ -33,9 +33,9 @@ def columns(lines: list[str], name: str) -> dict[str, str]:
     """What the matrix says of one server, by the number over it."""
     head = next(line for line in lines if line.startswith("lab1 "))
     row = next(line for line in lines if line.startswith(f"{name} "))
-    first = head.index(" 1  ")
-    cells = range(first, max(len(head), len(row)), 4)
-    return {head[at : at + 4].strip(): row[at : at + 4].strip() for at in cells}
+    first = head.index(" 1  2 ")
+    cells = range(first, max(len(head), len(row)), 3)
+    return {head[at : at + 3].strip(): row[at : at + 3].strip() for at in cells}
 
 
 def test_a_server_that_is_caught():

@@ -15,7 +15,14 @@ from forklab.evidence import (
 from forklab.launch import Launcher
 from forklab.lessons.starting import gate_stays_open
 from forklab.lessons.survival import CRASHES, KILLS, expect_alive, expect_service
-from forklab.lessons.traffic import ALL_BYTES, HELLO, MESSAGES, long_text, random_bytes
+from forklab.lessons.traffic import (
+    ALL_BYTES,
+    HELLO,
+    MESSAGES,
+    long_stream_size,
+    long_text,
+    random_bytes,
+)
 from forklab.rubric import expect
 from forklab.server import Server
 
@@ -122,7 +129,7 @@ def _needs_one_buffer(client: Client) -> None:
 def echoes_a_long_stream(clients: Clients) -> None:
     """8 MiB in odd-sized pieces to a client that is slow to read."""
     client = clients.connect(receive_buffer=1 << 16)
-    data = long_text(8 << 20)
+    data = long_text(long_stream_size())
     client.exchange(data, slow=True)
     compare(client, data, bytes(client.received), "loses-part-of-a-stream")
     client.half_close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import cache
+from pathlib import Path
 
 from forklab.clients import Client
 
@@ -27,6 +28,15 @@ ALL_BYTES = bytes(range(256))
 def random_bytes(size: int) -> bytes:
     """The same bytes every time, of all values, a newline at the end."""
     return random.Random(1).randbytes(size - 1) + b"\n"
+
+
+def long_stream_size() -> int:
+    """Bytes of a stream that no server can echo without waiting for its client: 8 MiB here.
+
+    It is twice what the kernel keeps for a sender that waits (tcp(7), tcp_wmem).
+    """
+    largest = Path("/proc/sys/net/ipv4/tcp_wmem").read_text(encoding="ascii").split()[2]
+    return max(8 << 20, 2 * int(largest))
 
 
 @cache
