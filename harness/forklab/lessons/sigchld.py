@@ -139,14 +139,14 @@ def survives_a_signal_storm(server: Server, clients: Clients) -> None:
 
     def sleeps_for_good() -> bool:
         # Nothing is under way: it sleeps in its write, and not yet in a read.
-        return server.sleeps(child) and (stalls > 10 or tcp.is_quiet(server.port))
+        return server.sleeps(child) and (stalls > 3 or tcp.is_quiet(server.port))
 
     def interrupt() -> None:
         # We don't read, so the child fills its buffer and then sleeps in its write. The first
         # signal may cut a write short; one that comes before the next byte is taken is EINTR.
         nonlocal stalls
         stalls += 1
-        for _ in range(5 if stalls <= 10 else 1):
+        for _ in range(5 if stalls <= 3 else 1):
             if not server.wait_for(sleeps_for_good):
                 return
             server.kill(signal.SIGCHLD, child)
