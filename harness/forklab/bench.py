@@ -78,11 +78,15 @@ def _profile(lab: str, path: Path, folder: Path) -> None:
     # {(file, line, function): (calls, calls, own seconds, seconds with all that it calls, callers)}
     profiled: dict[tuple[str, int, str], tuple[int, int, Seconds, Seconds, object]]
     profiled = pstats.Stats(str(stats)).stats  # type: ignore[attr-defined]
-    ours = {_name(key): value for key, value in profiled.items() if "/forklab/" in key[0]}
+    ours = {
+        _name(key): value
+        for key, value in profiled.items()
+        if "/forklab/" in key[0] and not key[0].endswith("/cli.py")
+    }
     most = sorted(ours.items(), key=lambda item: item[1][3], reverse=True)
     waiting = sum(value[2] for key, value in profiled.items() if key[2] in _WAITS)
     print(f"\n{lab} with the profiler, which slows Python down; asleep {_shown(waiting).strip()}:")
-    rows_by_function = [(name, value[0], _shown(value[3])) for name, value in most[4:24]]
+    rows_by_function = [(name, value[0], _shown(value[3])) for name, value in most[:20]]
     print(table(("FUNCTION, WITH WHAT IT CALLS", "CALLS", "SECONDS"), rows_by_function), end="\n\n")
 
 

@@ -37,12 +37,16 @@ def told() -> dict[str, Sighting]:
     return pages.sightings_on(pages.DIAGNOSES.read_text(encoding="utf-8"))
 
 
+# Always caught, but not always at the same point: how far it came is the machine's affair.
+UNSTEADY = {"loses-part-of-a-stream", "loses-bytes-to-signals", "parent-closes-listener"}
+
+
 @pytest.mark.parametrize("one", WHOLE, ids=lambda one: f"{one.lab}-{one.name}")
 def test_gets_its_verdict(one: Exhibit, graders, told):
     result = graders.grade(one).result()
     assert one.wrong_about(result) == []
     seen = pages.sightings([(one, result)])
-    on_the_page = [code for code in seen if SHOWN_BY[code] == one and code in told]
+    on_the_page = {code for code in seen if SHOWN_BY[code] == one and code in told} - UNSTEADY
     assert {code: seen[code] for code in on_the_page} == {code: told[code] for code in on_the_page}
 
 

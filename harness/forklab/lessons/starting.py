@@ -202,6 +202,7 @@ def _started(launch: Launcher, port: int, argument: int | None = None) -> Server
     server = launch.start(str(argument or port), port=port)
     # Anywhere, and be it a child: the server itself may have ended, to leave the foreground.
     server.wait_for(lambda: bool(server.listeners()))
+    server.settle()  # some end at once when they have got so far
     return server
 
 

@@ -145,6 +145,7 @@ def _expect_told(
     server: Server, child: int | None, how: signal.Signals | None, when: str = ""
 ) -> None:
     """Fails the check unless just one line tells how that child ended."""
+    server.wait_for(lambda: bool(_lines_about(server, child)))
     word, number = ("signal|kill|term", int(how)) if how else ("exit", 0)
     wanted = rf"({word}).*{_number(number)}|{_number(number)}.*({word})"
     if how:
