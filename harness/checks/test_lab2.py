@@ -157,7 +157,7 @@ def test_parent_lets_go_of_the_connection(server: Server, clients: Clients) -> N
         "close(listener) as the child's first line.",
     ],
 )
-def test_child_lets_go_of_the_listener(launch: Launcher, server: Server, clients: Clients) -> None:
+def test_child_lets_go_of_the_listener(server: Server, clients: Clients) -> None:
     """Looked for the listening socket among the open descriptors of three children."""
     descriptors.child_lets_go(server, clients)
 
