@@ -24,7 +24,6 @@ def parent_lets_go(server: Server, clients: Clients) -> None:
     at_rest_without_clients(server)
     crowd = clients.crowd(8)
     crowd.greet()
-    server.settle()
     _expect_no_connection(server, "while eight clients are connected")
     last = crowd[-1]
     last.half_close()
@@ -42,12 +41,16 @@ def parent_lets_go(server: Server, clients: Clients) -> None:
 
 
 def _expect_no_connection(server: Server, when: str) -> None:
-    connections = {one.inode for one in tcp.connections(server.port)}
-    kept = procfs.socket_inodes(server.pid) & connections
+    def kept() -> set[int]:
+        connections = {one.inode for one in tcp.connections(server.port)}
+        return procfs.socket_inodes(server.pid) & connections
+
+    server.wait_for(lambda: not kept())
+    left = kept()
     expect(
-        not kept,
+        not left,
         expected="a parent that has none of the clients' connections open",
-        seen=f"it has {len(kept)} of them open {when}",
+        seen=f"it has {len(left)} of them open {when}",
         evidence=lambda: [descriptor_table("descriptors of the parent", server.descriptors())],
         diagnosis="parent-keeps-connection",
     )
@@ -57,22 +60,23 @@ def child_lets_go(server: Server, clients: Clients) -> None:
     """No child has the listening socket open."""
     at_rest_without_clients(server)
     listeners = server.listeners()
+    inodes = {one.inode for one in listeners}
     crowd = clients.crowd(3)
     crowd.greet()
-    server.settle()
-    holders = [
-        child
-        for child in server.living()
-        if procfs.socket_inodes(child.pid) & {one.inode for one in listeners}
-    ]
+
+    def holders() -> list[procfs.Process]:
+        return [one for one in server.living() if procfs.socket_inodes(one.pid) & inodes]
+
+    server.wait_for(lambda: not holders())
+    left = holders()
     expect(
-        not holders,
+        not left,
         expected="only the parent has the listening socket open",
-        seen=f"{len(holders)} of {len(crowd)} children have it open as well",
+        seen=f"{len(left)} of {len(crowd)} children have it open as well",
         evidence=lambda: [
             descriptor_table(
-                f"descriptors of child {holders[0].pid}",
-                procfs.descriptors(holders[0].pid),
+                f"descriptors of child {left[0].pid}",
+                procfs.descriptors(left[0].pid),
                 listeners[0].inode,
             )
         ],
@@ -147,6 +151,8 @@ def _gives_back_after(launch: Launcher, resets: bool) -> bool:
         before = server.descriptors()
         for number in range(20):
             visit(resets and number % 2 == 1)
+        # Not only asleep: it may be in a nap, with the last connection still to close.
+        server.wait_for(lambda: len(server.descriptors()) <= len(before))
         if not server.is_running():
             return False
         now = server.descriptors()

@@ -223,9 +223,8 @@ def survives_failed_fork(launch: Launcher, then_reaps: bool = False) -> None:
             if not second.received
             else "takes-failed-fork-for-child",
         )
-        server.settle()
         expect(
-            len(server.descriptors()) <= len(before),
+            server.wait_for(lambda: len(server.descriptors()) <= len(before)),
             expected="no descriptor more than before the failed fork",
             seen=f"{len(server.descriptors())} instead of {len(before)}",
             evidence=descriptor_table("descriptors of the parent", server.descriptors()),
