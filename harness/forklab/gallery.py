@@ -14,14 +14,16 @@ import itertools
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from forklab import contain, paths
+from forklab import contain, interrupts, paths
 from forklab.errors import GraderError
+from forklab.interrupts import Inbox
 from forklab.result import FAILED, CheckResult, Result
 
 MUTANTS = paths.HARNESS / "mutants"
@@ -122,6 +124,9 @@ def _exhibit(folder: Path, lab: str, name: str, entry: Mapping[str, object]) -> 
     return Exhibit(lab, name, str(entry["why"]), source, fails, frozenset(skips))
 
 
+Graded = tuple[Exhibit, Result]
+
+
 class Graders:
     """Grades servers side by side, each in a process of its own; use it as a context.
 
@@ -132,6 +137,7 @@ class Graders:
         self.jobs = jobs
         self._pool = ThreadPoolExecutor(jobs)
         self._running: set[subprocess.Popen[str]] = set()
+        self._is_over = False
         self._numbers = itertools.count()
         self._stack = ExitStack()
 
@@ -141,10 +147,27 @@ class Graders:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._is_over = True
         for process in list(self._running):
             process.terminate()
         self._pool.shutdown()
         self._stack.close()
+
+    def grade_all(self, exhibits: Sequence[Exhibit]) -> Iterator[Graded]:
+        """Each with its record, in the order in which they are done.
+
+        Raises GraderError where there is no record, and KeyboardInterrupt.
+        """
+        done: Inbox[Graded] = Inbox()
+
+        def tell(exhibit: Exhibit, grading: Future[Result]) -> None:
+            done.put(lambda: (exhibit, grading.result()))
+
+        with interrupts.told_to(done):
+            for one in exhibits:
+                self.grade(one).add_done_callback(partial(tell, one))
+            for _ in exhibits:
+                yield done.take()
 
     def grade(self, exhibit: Exhibit) -> Future[Result]:
         """The record of one grading, by the command that everybody uses, once it is there.
@@ -164,6 +187,8 @@ class Graders:
             [*command, "--json", "-"], stdout=pipe, stderr=pipe, text=True
         ) as one:
             self._running.add(one)
+            if self._is_over:  # meanwhile
+                one.terminate()
             said, complaints = one.communicate()
             self._running.discard(one)
         try:

@@ -6,22 +6,19 @@ A wrong server is *caught* when exactly the checks that must fail do, each with 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import as_completed
+from collections.abc import Generator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from forklab import gallery, paths
-from forklab.errors import GraderError, UsageError
-from forklab.gallery import Exhibit, Graders
+from forklab.errors import UsageError
+from forklab.gallery import Exhibit, Graded, Graders
 from forklab.render import pages
 from forklab.render.terminal import MARKS, STYLES, make_console
-from forklab.result import CheckResult, Result, write_atomically
+from forklab.result import CheckResult, write_atomically
 from forklab.rubric import of_lab
-
-Graded = tuple[Exhibit, Result]
 
 
 def mutants(
@@ -37,7 +34,8 @@ def mutants(
     exhibits = [one for one in gallery.whole(labs) if name in one.name]
     if not exhibits:
         raise UsageError(f"no server of the gallery has {name!r} in its name")
-    graded = grade_all(exhibits, jobs or os.cpu_count() or 1, console)
+    gradings = grade_all(exhibits, jobs or os.cpu_count() or 1, console)
+    graded = sorted(gradings, key=lambda one: exhibits.index(one[0]))
     wrong = 0
     for lab in labs:
         of_this = [(one, result) for one, result in graded if one.lab == lab]
@@ -57,22 +55,22 @@ def mutants(
     return int(wrong > 0)
 
 
-def grade_all(exhibits: Sequence[Exhibit], jobs: int, console: Console) -> list[Graded]:
-    """Grades them all, ``jobs`` at a time, with a progress bar on a terminal; in their order."""
+def grade_all(
+    exhibits: Sequence[Exhibit], jobs: int, console: Console, what: str = "grading"
+) -> Generator[Graded, None, None]:
+    """Grades them, ``jobs`` at a time, with a progress bar on a terminal; as they are done.
+
+    Raises GraderError where a grading left no record. To be closed, if not taken to its end.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with (
-        Graders(jobs) as graders,
-        Progress(
-            *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-        ) as bar,
-    ):
-        task = bar.add_task("grading", total=len(exhibits))
-        gradings = {graders.grade(one): one for one in exhibits}
-        for grading in as_completed(gradings):
-            if problem := grading.exception():
-                raise GraderError(str(problem))
+    bar = Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    )
+    with Graders(jobs) as graders, bar:
+        task = bar.add_task(what, total=len(exhibits))
+        for graded in graders.grade_all(exhibits):
             bar.advance(task)
-        return [(one, grading.result()) for grading, one in gradings.items()]
+            yield graded
 
 
 def _matrix(console: Console, lab: str, graded: Sequence[Graded]) -> None:

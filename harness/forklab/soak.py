@@ -14,19 +14,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from forklab import contain, gallery, paths
 from forklab.errors import GraderError
 from forklab.evidence import table
-from forklab.gallery import Exhibit, Graders
+from forklab.gallery import Exhibit, Graded
+from forklab.mutants import grade_all
 from forklab.render.terminal import Report, make_console
 from forklab.result import Result, write_atomically
 
@@ -115,27 +114,19 @@ def _rounds() -> Iterator[list[Exhibit]]:
         number += 1
 
 
-def _grade_rounds(console: Console, tally: Tally, jobs: int) -> tuple[Exhibit, Result] | None:
+def _grade_rounds(console: Console, tally: Tally, jobs: int) -> Graded | None:
     """Grades them; returns the first wrong verdict, or None.
 
     Raises GraderError where a grading left no record.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bar = Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    )
     exhibits = [one for exhibits in islice(_rounds(), tally.rounds) for one in exhibits]
-    with Graders(jobs) as graders, bar:
-        task = bar.add_task(tally.condition, total=len(exhibits))
-        gradings = {graders.grade(one): one for one in exhibits}
-        for grading in as_completed(gradings):
-            result, exhibit = grading.result(), gradings[grading]
+    with closing(grade_all(exhibits, jobs, console, tally.condition)) as gradings:
+        for exhibit, result in gradings:
             tally.gradings += 1
             tally.slowest = max(tally.slowest, result.duration)
             if exhibit.wrong_about(result):
                 tally.wrong += 1
                 return exhibit, result
-            bar.advance(task)
     return None
 
 
