@@ -27,6 +27,14 @@ class Evidence:
     text: str
 
 
+@dataclass(frozen=True)
+class LimitReached:
+    """A limit that the submission came to."""
+
+    limit: str  # "processes", "memory", "cpu", "output", "disk" or "wall"
+    text: str  # a sentence for people
+
+
 @dataclass
 class CheckResult:
     """What one check found."""
@@ -62,6 +70,7 @@ class Result:
     max_score: int = 0
     checks: list[CheckResult] = field(default_factory=list)
     untouched: bool = False  # the starter as it was handed out
+    limits: list[LimitReached] = field(default_factory=list)
     schema: str = SCHEMA
 
     def conclude(self) -> None:
@@ -96,7 +105,8 @@ class Result:
             CheckResult(**{**one, "evidence": [Evidence(**shown) for shown in one["evidence"]]})
             for one in fields.pop("checks")
         ]
-        return cls(checks=checks, **fields)
+        limits = [LimitReached(**one) for one in fields.pop("limits", [])]
+        return cls(checks=checks, limits=limits, **fields)
 
 
 def write_atomically(path: Path, text: str) -> None:
