@@ -13,21 +13,28 @@ import subprocess
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from forklab import contain, paths
 from forklab.errors import GraderError, UsageError
+from forklab.limits import MEBIBYTE, Limits
 
 # Messages are broken at 72 columns, so that source lines and carets still fit when indented.
 WARNINGS = ("-std=gnu17", "-Wall", "-Wextra", "-g", "-fmessage-length=72")
 SANITIZERS = ("-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined")
-COMPILE_SECONDS = 10.0  # of CPU time; the wall clock gets more, for a loaded machine
-COMPILE_LIMITS = contain.Limits(
-    processes=64, file_size=64 * contain.MEBIBYTE, memory=2048 * contain.MEBIBYTE, cpu=10
-)
+# The wall clock gets more than CPU time does, for a loaded machine.
+COMPILE_LIMITS = Limits(memory=1024 * MEBIBYTE, address_space=2048 * MEBIBYTE, cpu=10, wall=40)
+# What gcc says of a part of it that came to a limit (strsignal(3), strerror(3), and its own words).
+DRIVERS_WORDS = {
+    "cpu": ("CPU time limit exceeded",),
+    "output": ("File size limit exceeded", "File too large"),
+    "memory": ("Cannot allocate memory", "memory exhausted", "out of memory allocating"),
+}
 MAX_OUTPUT = 20_000  # characters of the compiler's words that are kept
+CUT = "\n[... the compiler said more]"
 MAX_HEADERS = 64  # headers beside the source that are copied with it
 
 
@@ -38,6 +45,7 @@ class Built:
     binary: Path | None  # None: it does not build
     output: str  # the compiler's words, cut at MAX_OUTPUT characters
     seconds: float
+    limits: Mapping[str, str] = field(default_factory=dict)  # that the compiler came to
 
     @property
     def ok(self) -> bool:
@@ -117,6 +125,12 @@ class Submission:
         """The build with AddressSanitizer and UndefinedBehaviorSanitizer, likewise."""
         return self._await("sanitized")
 
+    @property
+    def limits_reached(self) -> Mapping[str, str]:
+        """The limits that the compiler came to so far, each with a sentence."""
+        built = [one for one in self._builds.values() if isinstance(one, Built)]
+        return {name: text for one in built for name, text in one.limits.items()}
+
     def _await(self, kind: str) -> Built:
         self._threads[kind].join()
         built = self._builds[kind]
@@ -145,17 +159,17 @@ def compile_program(source: Path, folder: Path, flags: tuple[str, ...] = ()) -> 
         *("-Wl,--allow-multiple-definition", "-o", "out/server"),
     ]
     started = time.monotonic()
-    ended, output = _run(command, folder, COMPILE_SECONDS)
+    ended, output, limits = _run(command, folder)
     seconds = time.monotonic() - started
     binary = folder / "out" / "server"
     if ended is not None and ended.ok and binary.is_file():
         binary.chmod(0o755)
         return Built(binary, output, seconds)
     if ended is None:
-        output += f"\nThe compiler was stopped after {seconds:.0f} s: it did not come to an end."
+        output += f"\n{limits['wall']}"
     elif ended.signal is not None:
-        output += f"\nThe compiler was {ended}: it needed too much time, memory or disk."
-    return Built(None, output.strip() or f"The compiler said nothing ({ended}).", seconds)
+        output += f"\nThe compiler was {ended}"
+    return Built(None, output.strip() or f"The compiler said nothing ({ended}).", seconds, limits)
 
 
 def _copy_sources(source: Path, folder: Path) -> None:
@@ -164,7 +178,7 @@ def _copy_sources(source: Path, folder: Path) -> None:
         shutil.copy(source, folder / source.name)
         beside = sorted(source.parent.glob("*.h"))[:MAX_HEADERS]
         for header in [*(paths.LABS / "common").glob("*.h"), *beside]:
-            if header.is_file() and header.stat().st_size <= contain.MEBIBYTE:
+            if header.is_file() and header.stat().st_size <= MEBIBYTE:
                 shutil.copy(header, folder / header.name)
         for copy in folder.iterdir():
             copy.chmod(0o755 if copy.is_dir() else 0o644)
@@ -172,8 +186,11 @@ def _copy_sources(source: Path, folder: Path) -> None:
         raise GraderError(f"cannot copy {source} to {folder}: {problem.strerror}") from problem
 
 
-def _run(command: list[str], folder: Path, seconds: float) -> tuple[contain.Exit | None, str]:
-    """Runs the compiler contained. How it ended (None: it was stopped) and what it said."""
+def _run(command: list[str], folder: Path) -> tuple[contain.Exit | None, str, dict[str, str]]:
+    """Runs the compiler contained.
+
+    How it ended (None: it was stopped), what it said, and the limits that it came to.
+    """
     environment = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "TMPDIR": str(folder / "out"),
@@ -189,16 +206,29 @@ def _run(command: list[str], folder: Path, seconds: float) -> tuple[contain.Exit
             stdout=output.fileno(),
             stderr=output.fileno(),
             limits=COMPILE_LIMITS,
-            owns=folder / "out",
+            reads=_outside_the_system(command[0]),
+            writes=[folder / "out"],
         ) as compiling,
     ):
-        # CPU time is limited by the kernel; the wall clock may run longer on a busy machine.
-        ended = compiling.wait(4 * seconds)
+        ended = compiling.wait(COMPILE_LIMITS.wall)
     with said.open("rb") as file:
         text = file.read(MAX_OUTPUT + 1).decode(errors="replace")
     if len(text) > MAX_OUTPUT:
-        text = text[:MAX_OUTPUT] + "\n[... the compiler said more]"
-    return ended, text
+        text = text[:MAX_OUTPUT] + CUT
+    own_words = "\n".join(line for line in text.splitlines() if " | " not in line)
+    reached = compiling.reached | {
+        name for name, words in DRIVERS_WORDS.items() if any(one in own_words for one in words)
+    }
+    limits = {name: f"The compiler: {COMPILE_LIMITS.reached(name)}" for name in sorted(reached)}
+    if ended is None:
+        limits["wall"] = f"The compiler was stopped after {COMPILE_LIMITS.wall} s: it did not end."
+    return ended, text, limits
+
+
+def _outside_the_system(compiler: str) -> list[Path]:
+    """The folder of a compiler that does not come with the system: /opt/gcc/bin/gcc."""
+    path = Path(compiler).resolve()
+    return [] if path.is_relative_to("/usr") else [path.parent.parent]
 
 
 _library_lock = threading.Lock()

@@ -2,45 +2,36 @@
 
 Each process is started by a keeper (``harness/keeper/keeper.c``), a subreaper (prctl(2)): whatever
 the process forks stays below its keeper, and when the grader lets go of the keeper, or dies, the
-keeper kills all of it. This module knows nothing of labs, servers or points.
+keeper kills all of it. How strong the walls around it are is the tier's affair (forklab.tiers).
+This module knows nothing of labs, servers or points.
 """
 
 from __future__ import annotations
 
 import fcntl
 import functools
-import itertools
 import os
-import pwd
+import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from forklab import paths
+from forklab import limits as limit_table
+from forklab import paths, procfs, seccomp, tiers
 from forklab.errors import GraderError
+from forklab.limits import Limits
 
-UIDS = range(0x7000_0000, 0x7400_0000)  # users that only we use, for tier "uid"
-MEBIBYTE = 1024 * 1024
 SETTLE_SECONDS = 30.0  # for what the kit itself must get done, on however slow a machine
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a contained process and its descendants may use."""
-
-    processes: int = 64
-    file_size: int = 64 * MEBIBYTE  # bytes, each file
-    memory: int = 4096 * MEBIBYTE  # bytes of address space, each process; 0: no limit
-    fixed_addresses: bool = False  # no random layout, which some sanitizers' runtimes trip over
-    cpu: int = 120  # seconds, each process
+WATCH_SECONDS = 0.1  # between two looks at how much memory is in use
 
 
 @dataclass(frozen=True)
@@ -49,11 +40,12 @@ class Exit:
 
     status: int | None
     signal: int | None
+    because: str = field(default="", compare=False)  # a limit that it came to
 
     def __str__(self) -> str:
         if self.signal is None:
             return f"exit status {self.status}"
-        return f"killed by {signal_name(self.signal)}"
+        return f"killed by {signal_name(self.signal)}" + (f". {self.because}" * bool(self.because))
 
     @property
     def ok(self) -> bool:
@@ -110,27 +102,7 @@ def compiler() -> str:
     return path
 
 
-# Tiers ---------------------------------------------------------------------------------------
-
-
-@functools.cache
-def tier() -> str:
-    """How well submissions are kept apart here, found out by trying.
-
-    ``uid``: we are root, and every process gets a user of its own. ``process``: the student's own
-    account; a session of its own, a subreaper, limits. Both bound the number of processes.
-    """
-    return "uid" if os.geteuid() == 0 and _has_uids() else "process"
-
-
-def _has_uids() -> bool:
-    """Whether our user namespace has the user ids that we hand out (user_namespaces(7))."""
-    try:
-        ranges = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return False
-    firsts_and_sizes = [(int(line.split()[0]), int(line.split()[2])) for line in ranges]
-    return any(first <= UIDS.start and UIDS.stop <= first + n for first, n in firsts_and_sizes)
+# One contained process -----------------------------------------------------------------------
 
 
 @functools.cache
@@ -164,51 +136,32 @@ def _user_tasks() -> int:
     return tasks
 
 
-_uids = itertools.count()
-
-
-@contextmanager
-def _private_uid() -> Iterator[int]:
-    """A user id that nobody else on this machine has, held until the context ends.
-
-    A lock of the kernel's (a bound abstract socket, unix(7)) keeps graders apart that run at the
-    same time; it goes away with its process.
-    """
-    first = UIDS.start + (os.getpid() % 0x4000) * 0x1000
-    for _ in range(1000):
-        uid = first + next(_uids) % 0x1000
-        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            lock.bind(f"\0forklab-uid-{uid}")
-            pwd.getpwuid(uid)
-        except OSError:
-            lock.close()
-        except KeyError:  # no account has it
-            with lock:
-                yield uid
-            return
-        else:
-            lock.close()
-    raise GraderError("no free user id to run a submission as")
-
-
 def _limit_options(limits: Limits) -> list[str]:
     processes = limits.processes
     options = []
-    if tier() == "process":
+    if tiers.tier() == tiers.BWRAP:
+        processes += 1  # the keeper is in there, too
+    if tiers.tier() == tiers.PROCESS:
         if _has_user_namespaces():
             options += ["-U"]
         else:  # the limit then counts all that the user runs
             processes += _user_tasks()
-    options += ["-n", str(processes), "-f", str(limits.file_size), "-t", str(limits.cpu)]
+    options += ["-n", str(processes), "-f", str(limits.output), "-t", str(limits.cpu)]
+    _, most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    options += ["-o", str(min(limits.descriptors, most_descriptors))]
     if limits.fixed_addresses:
         options += ["-r"]
-    if limits.memory:
-        options += ["-m", str(limits.memory)]
+    if limits.address_space:
+        options += ["-m", str(limits.address_space)]
     return options
 
 
-# One contained process -----------------------------------------------------------------------
+def _place_options(reads: Sequence[Path], writes: Sequence[Path]) -> list[str]:
+    """What the program may use where no mount namespace hides the rest."""
+    readable = [*tiers.SYSTEM, "/proc", "/sys/devices/system/cpu", *map(str, reads)]
+    writable = [*tiers.DEVICES, *map(str, writes)]
+    options = [word for place in readable for word in ("-R", place)]
+    return options + [word for place in writable for word in ("-W", place)]
 
 
 class Contained:
@@ -219,55 +172,86 @@ class Contained:
         keeping: subprocess.Popen[bytes],
         control: socket.socket,
         holds: ExitStack,
+        limits: Limits,
+        scratch: Path | None,
         uid: int,
     ) -> None:
         self._keeping = keeping
         self._control = control
         self._holds = holds  # what is given back at the end
+        self._limits = limits
+        self._scratch = scratch
         self.uid = uid  # the user it runs as; 0: our own
+        self.reached: set[str] = set()  # the limits that it came to, by name
         self._said = ""
+        self._pids: dict[str, int] = {}  # who said the last line that began with that word
         self.exit: Exit | None = None  # see poll()
-        self.pid = self._await_start()
+        self._await_start()
+        self._family = procfs.Family(self.keeper_pid)  # for the watch, which is another thread
+        _watched.add(self)
+        _watch_all()
 
     @property
     def keeper_pid(self) -> int:
         """The process below which everything is."""
-        return self._keeping.pid
+        return self._pids["started"]
 
-    def _await_start(self) -> int:
+    @property
+    def pid(self) -> int:
+        """The process that was started, as it is numbered here."""
+        return self._pids["here"]
+
+    def _await_start(self) -> None:
         deadline = time.monotonic() + SETTLE_SECONDS
-        while time.monotonic() < deadline:
+        while "started" not in self._pids:
+            if time.monotonic() > deadline:
+                self.end()
+                raise GraderError(f"a process did not start within {SETTLE_SECONDS:.0f} s")
             self._listen(1.0)
-            for line in self._said.splitlines():
-                if line.startswith("started "):
-                    return int(line.split()[1])
-        self.end()
-        raise GraderError(f"a process did not start within {SETTLE_SECONDS:.0f} s")
 
     def _listen(self, seconds: float) -> None:
         """Takes in what the keeper says, waiting for it up to that long."""
         self._control.settimeout(seconds)
         with suppress(BlockingIOError, TimeoutError):
-            data = self._control.recv(4096)
-            if not data and "failed " in self._said:
-                return
+            data, ancillary, _, _ = self._control.recvmsg(4096, socket.CMSG_SPACE(12))
             if not data:
-                raise GraderError("a keeper was killed: something on this machine kills processes")
-            self._said += data.decode(errors="replace")
+                self._take_in()  # raises what failed, if that is known
+                self._discard()
+                raise GraderError(
+                    "a keeper was killed: something on this machine kills processes"
+                    if self._pids
+                    else f"no process can be started on tier {tiers.tier()}"
+                )
+            said = data.decode(errors="replace")
+            self._said += said
+            pid, _, _ = struct.unpack("3i", ancillary[0][2])
+            self._pids |= {line.partition(" ")[0]: pid for line in said.splitlines()}
 
     def poll(self) -> Exit | None:
         """How the process ended, or None while it runs. Raises GraderError if it never ran."""
         if self.exit is None:
             self._listen(0)
-            for line in self._said.splitlines():
-                word, _, rest = line.partition(" ")
-                if word == "exited":
-                    self.exit = Exit(int(rest), None)
-                elif word == "killed":
-                    self.exit = Exit(None, int(rest))
-                elif word == "failed":
-                    raise GraderError(f"the grader could not start a program: {rest}")
+            self._take_in()
         return self.exit
+
+    def _take_in(self) -> None:
+        for line in self._said.splitlines():
+            word, _, rest = line.partition(" ")
+            if word == "exited":
+                self.exit = Exit(int(rest), None)
+            elif word == "killed":
+                self.exit = self._killed(int(rest))
+            elif word == "failed":
+                raise GraderError(f"the grader could not start a program: {rest}")
+
+    def _killed(self, number: int) -> Exit:
+        limit = {int(signal.SIGXCPU): "cpu", int(signal.SIGXFSZ): "output"}.get(number)
+        if number == signal.SIGKILL:
+            limit = next((one for one in ("memory", "disk") if one in self.reached), None)
+        if limit is None:
+            return Exit(None, number)
+        self.reached.add(limit)
+        return Exit(None, number, self._limits.reached(limit))
 
     def limit_descriptors(self, pid: int, count: int) -> None:
         """Lets a process of this family open no descriptor numbered ``count`` or more.
@@ -277,7 +261,7 @@ class Contained:
         """
         answers = self._said.count("limited ")
         self._control.settimeout(SETTLE_SECONDS)
-        self._control.sendall(f"nofile {pid} {count}".encode())
+        self._control.sendall(f"nofile {procfs.pid_inside(pid)} {count}".encode())
         while self._said.count("limited ") == answers:
             self._listen(SETTLE_SECONDS)
         failed = not self._said.rstrip().endswith("limited 0") and "limited -1" in self._said
@@ -291,22 +275,57 @@ class Contained:
             self._listen(min(left, 1.0))
         return self.exit
 
+    def watch(self) -> None:
+        """Kills the processes if they hold more than they may; called every now and then."""
+        members = self._family.members()
+        if sum(max(1, one.threads) for one in members) >= self._limits.processes:
+            self.reached.add("processes")
+        if self._is_over_memory([one.pid for one in members]):
+            self.reached.add("memory")
+            self._control.sendall(b"kill")
+        if self._scratch and _size_of(self._scratch) > self._limits.disk:
+            self.reached.add("disk")
+            self._control.sendall(b"kill")
+
+    def _is_over_memory(self, pids: Sequence[int]) -> bool:
+        if sum(map(procfs.resident_bytes, pids)) <= self._limits.memory:
+            return False
+        # That counted what they share once for each. Exactly takes longer.
+        return sum(map(procfs.proportional_bytes, pids)) > self._limits.memory
+
     def end(self) -> None:
         """Kills the process and every descendant. When it returns, none is left."""
+        _watched.discard(self)
         if self._control.fileno() < 0:
             return  # for the second time
+        last = b""
+        if "here" in self._pids and "started" in self._pids:
+            with suppress(OSError):
+                self.watch()  # the keeper counts no threads
+        with suppress(ProcessLookupError, PermissionError, KeyError):
+            os.kill(self.keeper_pid, signal.SIGCONT)  # should the program have stopped it
         try:
             with self._control, suppress(ConnectionError):
                 self._control.shutdown(socket.SHUT_WR)
                 self._control.settimeout(SETTLE_SECONDS)
-                while self._control.recv(4096):
-                    pass  # until the keeper has ended, which closes its end of the socket
+                while data := self._control.recv(4096):
+                    last += data  # until the keeper has ended, which closes its end of the socket
             self._keeping.wait(SETTLE_SECONDS)
         except (TimeoutError, subprocess.TimeoutExpired):
             raise GraderError(f"processes below {self._keeping.pid} don't die") from None
         finally:
-            _controls.discard(self._control)
-            self._holds.close()
+            self._discard()
+        for line in last.decode(errors="replace").splitlines():
+            word, _, rest = line.partition(" ")
+            if word == "left" and int(rest) >= self._limits.processes:
+                self.reached.add("processes")
+            elif word == "full":
+                self.reached.add("disk")
+
+    def _discard(self) -> None:
+        _controls.discard(self._control)
+        self._control.close()
+        self._holds.close()
 
     def __enter__(self) -> Contained:
         return self
@@ -324,38 +343,70 @@ def start(
     stderr: int,
     stdin: int = subprocess.DEVNULL,
     limits: Limits | None = None,
-    owns: Path | None = None,
+    reads: Sequence[Path] = (),
+    writes: Sequence[Path] = (),
+    scratch: Path | None = None,
+    hands_over: Sequence[int] = (),
     beside: Contained | None = None,
 ) -> Contained:
     """Starts ``command`` under a keeper; its signals are all at their default.
 
-    ``owns`` is a folder that the process may write to. ``beside`` is another one whose user it
+    Of the files that are not the system's it sees itself, ``cwd``, and what is below ``reads`` and
+    ``writes``; what it writes to ``scratch``, a folder, is of no interest afterwards.
+    ``hands_over`` are descriptors that it has open as well. ``beside`` is another one whose user it
     shares, and whose end goes with its own. Raises GraderError if it can't be started.
     """
-    limits = limits or Limits()
+    limits = limits or limit_table.usual()
     ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # who says it: see _listen
     _controls.add(ours)
     options = _limit_options(limits)
     holds = ExitStack()
     uid = 0
-    if tier() == "uid":
-        uid = beside.uid if beside else holds.enter_context(_private_uid())
-        options += ["-u", str(uid)]
+    if os.geteuid() == 0 and tiers.tier() != tiers.PROCESS:
+        uid = beside.uid if beside else holds.enter_context(tiers.private_uid())
     options += [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
-    argv = [str(keeper()), *options, "-c", str(theirs.fileno()), "--", *map(str, command)]
+    pass_fds = [theirs.fileno(), *hands_over]
+    if (filtered := _filter()) is not None:
+        options += ["-s", str(filtered)]
+        pass_fds.append(filtered)
+    arguments = ["-c", str(theirs.fileno()), "--", *map(str, command)]
+    program = [] if tiers.is_of_the_system(command[0]) else [Path(command[0])]
+    reads = [*program, *([cwd] if cwd != scratch else []), *reads]
+    all_writes = [*writes, *([scratch] if scratch else [])]
     try:
-        if owns is not None and uid:
-            os.chown(owns, uid, uid)
-        keeping = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env={},  # the program's is not the keeper's: it may hold an LD_PRELOAD
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,  # Ctrl-C is for the grader, which then lets go of the keeper
-        )
+        with keeper().open("rb") as keeper_file:
+            if uid:
+                for path in all_writes:
+                    os.chown(path, uid, uid)
+            if tiers.tier() == tiers.BWRAP:
+                options += ["-d", str(scratch)] if scratch else []
+                pass_fds.append(keeper_file.fileno())
+                argv = tiers.sandboxed(
+                    str(keeper()),
+                    [*options, *arguments],
+                    uid=uid,
+                    limits=limits,
+                    reads=reads,
+                    writes=writes,
+                    scratch=scratch,
+                    cwd=cwd,
+                    keeper_file=keeper_file.fileno(),
+                )
+            else:
+                options += ["-u", str(uid)] if uid else []
+                options += _place_options(reads, all_writes)
+                argv = [str(keeper()), *options, *arguments]
+            keeping = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env={},  # the program's is not the keeper's: it may hold an LD_PRELOAD
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=pass_fds,
+                start_new_session=True,  # Ctrl-C is for the grader, which lets go of the keeper
+            )
     except OSError as problem:
         ours.close()
         _controls.discard(ours)
@@ -363,7 +414,50 @@ def start(
         raise GraderError(f"cannot start a process: {problem.strerror}") from problem
     finally:
         theirs.close()
-    return Contained(keeping, ours, holds, uid)
+    on_disk = None if tiers.tier() == tiers.BWRAP else scratch  # there it is a tmpfs of its own
+    return Contained(keeping, ours, holds, limits, on_disk, uid)
+
+
+@functools.cache
+def _filter() -> int | None:
+    """The filter of system calls, open for reading for as long as we run."""
+    file = seccomp.filter_file()
+    return None if file is None else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+
+
+# The watch -----------------------------------------------------------------------------------
+
+_watched: set[Contained] = set()
+_watching: int | None = None  # the process (a fork has no threads) that has a watching thread
+
+
+def _watch_all() -> None:
+    """Starts the thread that looks at how much memory and disk all of them use."""
+    global _watching
+    if _watching == os.getpid():
+        return
+    _watching = os.getpid()
+
+    def watch() -> None:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            for one in list(_watched):
+                with suppress(OSError):  # it has just ended
+                    one.watch()
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes that the files below a folder take on the disk."""
+    size = 0
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            with suppress(OSError):
+                size += entry.stat(follow_symlinks=False).st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    size += _size_of(Path(entry))
+    return size
 
 
 # Our ends of the sockets of all keepers that may be running.
@@ -394,7 +488,9 @@ def run_folder() -> Iterator[Path]:
     parent = paths.BUILD / "runs"
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        if tier() == "uid" and not all(_searchable(p) for p in [parent, *parent.parents]):
+        parent.chmod(0o711)  # who is graded beside whom is not to be listed
+        as_others = os.geteuid() == 0 and tiers.tier() != tiers.PROCESS
+        if as_others and not all(_searchable(p) for p in [parent, *parent.parents]):
             parent = Path(tempfile.gettempdir())
         else:
             _remove_abandoned(parent)
@@ -408,8 +504,17 @@ def run_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder with all that a submission may have put there."""
+    with suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # thousands of levels, or folders that nobody may enter
+        command = 'chmod -R u+rwx -- "$1"; rm -rf -- "$1"'
+        subprocess.run(["/bin/sh", "-c", command, "sh", str(folder)], stderr=subprocess.DEVNULL)
 
 
 def _searchable(folder: Path) -> bool:
@@ -423,6 +528,6 @@ def _remove_abandoned(parent: Path) -> None:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
             finally:
                 os.close(lock)

@@ -68,8 +68,8 @@ def process_table(server: Server, family: Iterable[Process] | None = None) -> Ev
     members = list(family if family is not None else server.family())
     rows: list[tuple[object, ...]] = [
         (
-            one.pid,
-            one.parent,
+            server.pid_inside(one.pid),
+            server.pid_inside(one.parent),
             f"{one.state} {STATES.get(one.state, '')}",
             plain(one.name) + (" <- the server" if one.pid == server.pid else ""),
         )

@@ -8,18 +8,16 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forklab.build import Submission
-from forklab.contain import Limits
 from forklab.errors import GraderError
+from forklab.limits import Limits, usual
 from forklab.probe import Probe
 from forklab.rubric import expect
 from forklab.server import WALL_SECONDS, Server, reserve_port
 
-# A sanitized program maps terabytes of address space for its bookkeeping.
-SANITIZED_LIMITS = Limits(memory=0, fixed_addresses=True)
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0",  # a server that runs for ever need not free what it holds
     "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -98,8 +96,9 @@ class Launcher:
             arguments,
             port,
             self._folder / f"server{next(self._numbers)}",
-            env={**(SANITIZER_OPTIONS if sanitized else {}), **(probe.env if probe else {})},
-            limits=SANITIZED_LIMITS if sanitized else None,
+            env=SANITIZER_OPTIONS if sanitized else {},
+            probe=probe,
+            limits=_sanitized_limits() if sanitized else None,
             beside=beside,
         )
         server.restless, server.fidgets = self.habits.restless, self.habits.fidgets
@@ -139,6 +138,11 @@ class Launcher:
             seen=lambda: f"it ended ({server.exit})" if server.exit else "it does not listen",
             diagnosis="not-again",
         )
+
+
+def _sanitized_limits() -> Limits:
+    """A sanitized program maps terabytes of address space for its bookkeeping."""
+    return replace(usual(), address_space=0, fixed_addresses=True)
 
 
 @contextmanager

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import mmap
+import os
+import weakref
 from functools import cache
 from pathlib import Path
 
 from forklab import contain, paths
+
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class _Page(ctypes.Structure):
@@ -52,16 +57,17 @@ class Probe:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        library = folder / "probe.so"
-        library.write_bytes(_library().read_bytes())  # where every user can reach it
-        library.chmod(0o755)
-        file = folder / "page"
-        file.write_bytes(bytes(ctypes.sizeof(_Page)))
-        file.chmod(0o666)
-        with file.open("r+b") as opened:
-            self._memory = mmap.mmap(opened.fileno(), ctypes.sizeof(_Page))
+        self.library = folder / "probe.so"
+        self.library.write_bytes(_library().read_bytes())  # where every user can reach it
+        self.library.chmod(0o755)
+        # Sealed, or a server could cut the page off under our feet (SIGBUS, mmap(2)).
+        self.descriptor = os.memfd_create("probe", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.descriptor, ctypes.sizeof(_Page))
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, SEALS)
+        self._memory = mmap.mmap(self.descriptor, ctypes.sizeof(_Page))
         self._page = _Page.from_buffer(self._memory)
-        self.env = {"LD_PRELOAD": str(library), "FORKLAB_PROBE": str(file)}
+        self.env = {"LD_PRELOAD": str(self.library), "FORKLAB_PROBE": str(self.descriptor)}
+        weakref.finalize(self, os.close, self.descriptor)
 
     def fail_fork(self, error: int, times: int = 1) -> None:
         """The next fork fails with that errno."""
@@ -152,4 +158,4 @@ class Probe:
     @property
     def unsafe_call(self) -> str | None:
         """The first function the handler called that signal-safety(7) does not list."""
-        return self._page.unsafe_call.decode() or None
+        return self._page.unsafe_call.decode(errors="replace") or None

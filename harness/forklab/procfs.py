@@ -18,6 +18,7 @@ _libc = ctypes.CDLL(None)
 GONE = (FileNotFoundError, ProcessLookupError)  # what reading the /proc of an ended process raises
 
 
+PAGE = os.sysconf("SC_PAGE_SIZE")
 _PF_EXITING = 0x4  # a process's flag, from linux/sched.h
 
 
@@ -124,6 +125,14 @@ class Family:
         return True
 
 
+def pid_inside(pid: int) -> int:
+    """The pid by which a process knows itself, within its pid namespace; ``pid`` if it is gone."""
+    with suppress(*GONE, ValueError):
+        (pids,) = _status_fields(f"/proc/{pid}/status", "NSpid")
+        return int(pids.split()[-1])
+    return pid
+
+
 # What a process has ---------------------------------------------------------------------------
 
 
@@ -201,6 +210,29 @@ def cpu_seconds(pid: int) -> float:
             with suppress(*GONE):
                 seconds += int(_read(f"/proc/{pid}/task/{task}/schedstat").split()[0]) / 1e9
     return seconds
+
+
+def resident_bytes(pid: int) -> int:
+    """Bytes of memory in use, with those that it shares with others; 0 if it is gone."""
+    with suppress(*GONE):
+        return int(_read(f"/proc/{pid}/statm").split()[1]) * PAGE
+    return 0
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory a process had in use so far (VmHWM, proc(5)); 0 if it is gone."""
+    with suppress(*GONE, ValueError):
+        (size,) = _status_fields(f"/proc/{pid}/status", "VmHWM")
+        return int(size.split()[0]) * 1024
+    return 0
+
+
+def proportional_bytes(pid: int) -> int:
+    """The same, with its part of what it shares with others (Pss, proc(5)). Takes longer."""
+    with suppress(*GONE, PermissionError, StopIteration), _as_owner(pid):
+        lines = _read(f"/proc/{pid}/smaps_rollup").splitlines()
+        return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
+    return resident_bytes(pid)
 
 
 # Rest ----------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ class Result:
     submission: str  # the path as it was given
     sha256: str  # of the source that was compiled
     kit: str  # version of the kit
-    tier: str  # how submissions were contained: "uid" or "process"
+    tier: str  # how submissions were contained: "bwrap", "uid" or "process"
     started: str  # ISO 8601, UTC
     duration: float = 0.0  # seconds
     verdict: str = GRADED  # "graded", "does-not-build" or "grader-error"

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from forklab import contain, procfs, tcp
-from forklab.contain import Exit, Limits
+from forklab.contain import Exit
 from forklab.errors import GraderError
+from forklab.limits import Limits, usual
+from forklab.probe import Probe
 from forklab.procfs import Process, Sleep
 
 T = TypeVar("T")
@@ -98,8 +100,8 @@ class _AtRest:
 class Server:
     """A started program and all its descendants; use it as a context, and it is gone afterwards.
 
-    ``arguments`` are its command line; ``port`` is where it is expected to listen;
-    ``beside`` is a server whose user it is to share.
+    ``arguments`` are its command line; ``port`` is where it is expected to listen; it runs under
+    ``probe``, if there is one; ``beside`` is a server whose user it is to share.
     """
 
     def __init__(
@@ -111,26 +113,38 @@ class Server:
         *,
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        probe: Probe | None = None,
         beside: Server | None = None,
     ) -> None:
         self.port = port
         self.arguments = tuple(arguments)
+        self._limits = limits or usual()
         folder.mkdir(parents=True)
         folder.chmod(0o755)
         self._stdout, self._stderr = folder / "stdout", folder / "stderr"
         (folder / "home").mkdir()
+        env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", **(env or {})}
+        env |= probe.env if probe else {}
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
             self._contained: contain.Contained = contain.start(
                 [binary, *arguments],
                 cwd=folder / "home",
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", **(env or {})},
+                env={
+                    "PATH": "/usr/bin:/bin",
+                    "LC_ALL": "C",
+                    **(env or {}),
+                    **(probe.env if probe else {}),
+                },
                 stdout=out.fileno(),
                 stderr=err.fileno(),
-                limits=limits,
-                owns=folder / "home",
+                limits=self._limits,
+                reads=[probe.library] if probe else [],
+                hands_over=[probe.descriptor] if probe else [],
+                scratch=folder / "home",
                 beside=beside._contained if beside else None,
             )
         self.pid = self._contained.pid
+        self._pids_inside: dict[int, int] = {}
         self.most_processes = 0  # the largest family that was seen
         self.restless = False  # it was waited for to sleep, and didn't
         self.fidgets = False  # it was waited for while it napped, in vain
@@ -157,7 +171,13 @@ class Server:
     def prints_without_end(self) -> bool:
         """Whether it came to the limit for what it may write."""
         most = max(file.stat().st_size for file in (self._stdout, self._stderr))
-        return most >= Limits.file_size
+        return most >= self._limits.output
+
+    @property
+    def limits_reached(self) -> dict[str, str]:
+        """The limits that it came to so far, each with a sentence."""
+        names = self._contained.reached | ({"output"} if self.prints_without_end else set())
+        return {name: self._limits.reached(name) for name in sorted(names)}
 
     @property
     def stderr(self) -> bytes:
@@ -225,6 +245,12 @@ class Server:
         """The descendants that have the connection from that port open, by pid."""
         inodes = {one.inode for one in tcp.connections(self.port) if one.peer_port == peer_port}
         return [one.pid for one in self.living() if procfs.socket_inodes(one.pid) & inodes]
+
+    def pid_inside(self, pid: int) -> int:
+        """The pid by which the server knows a descendant that was asked for while it lived."""
+        if pid not in self._pids_inside:
+            self._pids_inside[pid] = procfs.pid_inside(pid)
+        return self._pids_inside[pid]
 
     def is_listening(self) -> bool:
         """Whether it, or a descendant, listens on its port."""

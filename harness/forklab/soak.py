@@ -21,16 +21,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from forklab import contain, gallery, paths
+from forklab import gallery, paths
 from forklab.errors import GraderError
 from forklab.evidence import table
 from forklab.gallery import Exhibit, Graded
+from forklab.limits import MEBIBYTE
 from forklab.mutants import grade_all
 from forklab.render.terminal import Report, make_console
 from forklab.result import Result, write_atomically
 
 KEPT = paths.KIT / "out" / "soak"
-SPARED = 1024 * contain.MEBIBYTE  # of the free memory, what the eater leaves
+SPARED = 1024 * MEBIBYTE  # of the free memory, what the eater leaves
 
 # What comes after it runs until our end of its standard input is closed: also if we are killed.
 UNTIL_WE_END = """

@@ -1,18 +1,26 @@
 /*
  * keeper: starts one program and answers for every process that comes of it.
  *
- *	keeper [-u UID] [-U] [-r] [-n NPROC] [-f FSIZE] [-m MEMORY] [-t CPU] [-e NAME=VALUE ...] -c FD \
- *		-- PROGRAM [ARG ...]
+ *	keeper [-u UID] [-U] [-r] [-n NPROC] [-f FSIZE] [-m MEMORY] [-t CPU] [-o NOFILE]
+ *		[-R PATH ...] [-W PATH ...] [-s FD] [-d PATH] [-p PID] [-e NAME=VALUE ...]
+ *		-c FD -- PROGRAM [ARG ...]
  *
- * It is a subreaper (prctl(2)): whatever the program forks, however often it forks and
- * whoever of them daemonises, stays below the keeper in the process tree. On FD, a socket,
- * it tells how the program fares, a line an event:
+ * It is a subreaper (prctl(2)), or process 1 of a pid namespace: whatever the program forks,
+ * however often it forks and whoever of them daemonises, stays below the keeper in the process
+ * tree. On FD, a socket, it tells how the program fares, a line an event:
  *
+ *	here		from the program's process itself, before it becomes the program
  *	started PID	exited STATUS	killed SIGNAL	failed WHAT: WHY
+ *	left COUNT	at the end: so many processes had to be killed
+ *	full 1		at the end: there was no room left below the PATH of -d
  *
- * and it does one thing for the grader, which may lack the right to do it to another user:
+ * The grader sees by SCM_CREDENTIALS (unix(7)) which process said it, as numbered where the
+ * grader is: within a pid namespace, the PID told means nothing outside.
+ *
+ * It does two things for the grader, which may lack the right to do them to another user:
  *
  *	nofile PID LIMIT	sets the soft RLIMIT_NOFILE; answered by "limited 0" or "limited -1"
+ *	kill			kills the program and all that came of it
  *
  * When the other end of FD is closed, be it on purpose or because the grader died, it kills
  * all that is left below it and ends. So nothing outlives the grader, even one that was
@@ -22,7 +30,14 @@
  *	-r		no random addresses (personality(2)): older sanitizers trip over them
  *	-U		count processes in a user namespace of its own (user_namespaces(7))
  *	-e NAME=VALUE	is all of the program's environment (the keeper's own is not handed on)
+ *	-R, -W PATH	may read, may also write what is there and below, and nothing else; nor may
+ *			it connect to anybody, or send signals to others (landlock(7), as far as
+ *			the kernel knows it)
+ *	-s FD		a file with a filter of system calls (seccomp(2))
+ *	-p PID		as process 1 with CAP_SYS_ADMIN: the program's pid comes after this one, so
+ *			that no small number in what it prints is taken for a pid
  *	-n, -f, -m, -t	RLIMIT_NPROC, RLIMIT_FSIZE, RLIMIT_AS (bytes), RLIMIT_CPU (seconds)
+ *	-o NOFILE	RLIMIT_NOFILE
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -30,27 +45,45 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 struct limits {
 	uid_t uid; /* 0: stay who we are */
 	bool user_namespace, fixed_addresses;
-	rlim_t processes, file_size, memory, cpu; /* 0: as it is */
+	rlim_t processes, file_size, memory, cpu, descriptors; /* 0: as it is */
+	int filter; /* a file of struct sock_filter, or -1 */
+};
+
+/* A place that the program may use. */
+struct place {
+	const char *path;
+	bool writable;
 };
 
 static int control = -1;
 static char *environment[32]; /* the program's; the last one stays NULL */
+static struct place places[64];
+static size_t place_count;
+static long reaped; /* so many processes so far */
 
 /* Only there to interrupt ppoll. */
 static void on_sigchld(int signal_number)
@@ -103,17 +136,100 @@ static void enter_user_namespace(void)
 	write_file("/proc/self/gid_map", map);
 }
 
+/*
+ * Landlock's rights and scopes, also those that are newer than this system's headers: what a kernel
+ * does not know is left out.
+ */
+enum {
+	READ = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE |
+	       LANDLOCK_ACCESS_FS_READ_DIR,
+	OF_FILES = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE |
+		   LANDLOCK_ACCESS_FS_WRITE_FILE | 1 << 14,
+	ALL_OF_1 = (1 << 13) - 1,
+	RENAME_SINCE_2 = 1 << 13,
+	TRUNCATE_SINCE_3 = 1 << 14,
+	CONNECT_TCP_SINCE_4 = 1 << 1,
+	SOCKETS_AND_SIGNALS_SINCE_6 = 3,
+};
+
+static void allow(int rules, const struct place *place, uint64_t all)
+{
+	struct landlock_path_beneath_attr beneath = { .allowed_access = place->writable ? all
+											: READ };
+	struct stat status;
+
+	beneath.parent_fd = open(place->path, O_PATH | O_CLOEXEC);
+	if (beneath.parent_fd < 0 || fstat(beneath.parent_fd, &status) < 0)
+		return; /* what is not there needs no leave */
+	if (!S_ISDIR(status.st_mode))
+		beneath.allowed_access &= OF_FILES;
+	if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0)
+		give_up(place->path);
+	close(beneath.parent_fd);
+}
+
+/* Child side: from here on, only the places that were named. Nothing, on an older kernel. */
+static void stay_in_places(void)
+{
+	struct {
+		uint64_t files, network, scoped;
+	} handled = { .files = ALL_OF_1 };
+	long version = syscall(SYS_landlock_create_ruleset, NULL, 0,
+			       LANDLOCK_CREATE_RULESET_VERSION);
+
+	if (version < 1 || place_count == 0)
+		return;
+	if (version >= 2)
+		handled.files |= RENAME_SINCE_2;
+	if (version >= 3)
+		handled.files |= TRUNCATE_SINCE_3;
+	if (version >= 4)
+		handled.network = CONNECT_TCP_SINCE_4;
+	if (version >= 6)
+		handled.scoped = SOCKETS_AND_SIGNALS_SINCE_6;
+
+	int rules = (int)syscall(SYS_landlock_create_ruleset, &handled, sizeof(handled), 0);
+	if (rules < 0)
+		give_up("landlock_create_ruleset");
+	for (size_t i = 0; i < place_count; i++)
+		allow(rules, &places[i], handled.files);
+	if (syscall(SYS_landlock_restrict_self, rules, 0) < 0)
+		give_up("landlock_restrict_self");
+	close(rules);
+}
+
+/* Child side: from here on, only the system calls that the filter lets through. */
+static void filter_calls(int file)
+{
+	static struct sock_filter instructions[BPF_MAXINSNS];
+	ssize_t size = pread(file, instructions, sizeof(instructions), 0);
+	struct sock_fprog program = {
+		.len = (unsigned short)(size / (ssize_t)sizeof(instructions[0])),
+		.filter = instructions,
+	};
+
+	if (size <= 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		give_up("seccomp");
+	close(file);
+}
+
 /* Child side: becomes the program. */
 static void become(char *program[], const struct limits *limits, pid_t keeper)
 {
 	setsid(); /* kill(0, ...) reaches only its own */
+	if (write(control, "here\n", 5) < 0)
+		_exit(127);
 
 	if (limits->user_namespace)
 		enter_user_namespace();
 	limit(RLIMIT_NPROC, limits->processes);
 	limit(RLIMIT_FSIZE, limits->file_size);
 	limit(RLIMIT_AS, limits->memory);
-	limit(RLIMIT_CPU, limits->cpu);
+	limit(RLIMIT_NOFILE, limits->descriptors);
+	if (limits->cpu > 0) { /* SIGXCPU says why; SIGKILL a second later doesn't */
+		const struct rlimit cpu = { limits->cpu, limits->cpu + 1 };
+		setrlimit(RLIMIT_CPU, &cpu);
+	}
 	const struct rlimit no_core = { 0, 0 };
 	setrlimit(RLIMIT_CORE, &no_core);
 	if (limits->fixed_addresses)
@@ -121,6 +237,8 @@ static void become(char *program[], const struct limits *limits, pid_t keeper)
 	if (limits->uid > 0 &&
 	    (setgroups(0, NULL) < 0 || setgid(limits->uid) < 0 || setuid(limits->uid) < 0))
 		give_up("setuid");
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	stay_in_places();
 	/* Should the keeper itself be killed. After setuid, which forgets it. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != keeper)
@@ -133,6 +251,8 @@ static void become(char *program[], const struct limits *limits, pid_t keeper)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 
+	if (limits->filter >= 0)
+		filter_calls(limits->filter);
 	execve(program[0], program, environment);
 	give_up(program[0]);
 }
@@ -235,6 +355,8 @@ static void kill_all(uid_t uid)
 {
 	if (uid > 0)
 		kill_user(uid);
+	else if (getpid() == 1) /* all of the namespace but us (kill(2)) */
+		kill(-1, SIGKILL);
 	else
 		kill_descendants();
 }
@@ -261,6 +383,10 @@ static bool obey(uid_t uid)
 	if (n <= 0)
 		return n < 0 && errno == EINTR;
 	text[n] = '\0';
+	if (strncmp(text, "kill", 4) == 0) {
+		kill_all(uid);
+		return true;
+	}
 	if (sscanf(text, "nofile %d %lu", &pid, &count) != 2)
 		return true;
 	if (uid == 0) {
@@ -281,6 +407,7 @@ static bool reap(pid_t program)
 	int status;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		reaped++;
 		if (pid != program)
 			continue;
 		if (WIFEXITED(status))
@@ -289,6 +416,32 @@ static bool reap(pid_t program)
 			say("killed", WTERMSIG(status));
 	}
 	return pid == 0;
+}
+
+/* Pids of this namespace go on from there (pid_namespaces(7)); and no rights are kept. */
+static void number_from(const char *pid)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[2] = { { 0 } };
+
+	write_file("/proc/sys/kernel/ns_last_pid", pid);
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
+	    syscall(SYS_capset, &header, none) < 0)
+		give_up("capset");
+}
+
+/* Whether a file system has no room left for anybody but root. */
+static bool is_full(const char *path)
+{
+	struct statvfs room;
+
+	return path && statvfs(path, &room) == 0 && room.f_bavail == 0;
+}
+
+static void add_place(const char *path, bool writable)
+{
+	if (place_count < sizeof(places) / sizeof(places[0]))
+		places[place_count++] = (struct place){ path, writable };
 }
 
 static rlim_t number(const char *text)
@@ -306,10 +459,11 @@ static rlim_t number(const char *text)
 
 int main(int argc, char *argv[])
 {
-	struct limits limits = { 0 };
+	struct limits limits = { .filter = -1 };
 	size_t variables = 0;
+	const char *scratch = NULL, *last_pid = NULL;
 
-	for (int option; (option = getopt(argc, argv, "+u:Urn:f:m:t:c:e:")) != -1;) {
+	for (int option; (option = getopt(argc, argv, "+u:Urn:f:m:t:o:R:W:s:d:p:c:e:")) != -1;) {
 		switch (option) {
 		case 'u':
 			limits.uid = (uid_t)number(optarg);
@@ -332,6 +486,24 @@ int main(int argc, char *argv[])
 		case 't':
 			limits.cpu = number(optarg);
 			break;
+		case 'o':
+			limits.descriptors = number(optarg);
+			break;
+		case 'R':
+			add_place(optarg, false);
+			break;
+		case 'W':
+			add_place(optarg, true);
+			break;
+		case 's':
+			limits.filter = (int)number(optarg);
+			break;
+		case 'd':
+			scratch = optarg;
+			break;
+		case 'p':
+			last_pid = optarg;
+			break;
 		case 'e':
 			if (variables < sizeof(environment) / sizeof(environment[0]) - 1)
 				environment[variables++] = optarg;
@@ -346,18 +518,23 @@ int main(int argc, char *argv[])
 	if (control < 0 || optind == argc) {
 		fprintf(stderr,
 			"usage: keeper [-u UID] [-U] [-r] [-n NPROC] [-f FSIZE] [-m MEMORY] "
-			"[-t CPU] [-e NAME=VALUE ...] -c FD -- PROGRAM [ARG ...]\n");
+			"[-t CPU] [-o NOFILE] [-R PATH ...] [-W PATH ...] [-s FD] [-d PATH] "
+			"[-p PID] [-e NAME=VALUE ...] -c FD -- PROGRAM [ARG ...]\n");
 		return 2;
 	}
 
 	/* The program must not hold our end of the socket, or nobody would see it close. */
 	fcntl(control, F_SETFD, FD_CLOEXEC);
+	if (limits.filter >= 0)
+		fcntl(limits.filter, F_SETFD, FD_CLOEXEC);
 	signal(SIGPIPE, SIG_IGN); /* the grader may be gone when we tell it something */
 	/* A program that sends these to everybody (kill(-1, ...)) must not stop the cleaning up. */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (last_pid)
+		number_from(last_pid);
 
 	sigset_t sigchld, waiting;
 	sigemptyset(&sigchld);
@@ -378,6 +555,7 @@ int main(int argc, char *argv[])
 		give_up("fork");
 	if (program == 0)
 		become(argv + optind, &limits, keeper);
+	prctl(PR_SET_DUMPABLE, 0); /* the program may be of the same user: no ptrace of us */
 	close(until_exec[1]);
 	while (read(until_exec[0], &nothing, 1) < 0 && errno == EINTR)
 		;
@@ -393,11 +571,15 @@ int main(int argc, char *argv[])
 
 	/* Killing is done when there is nobody left to wait for. */
 	const struct timespec moment = { .tv_nsec = 500 * 1000 };
+	long before = reaped;
 	kill_all(limits.uid);
 	while (reap(program)) {
 		/* SIGCHLD or a moment, then look again for what was forked meanwhile. */
 		if (ppoll(NULL, 0, &moment, &waiting) == 0)
 			kill_all(limits.uid);
 	}
+	say("left", reaped - before);
+	if (is_full(scratch))
+		say("full", 1);
 	return 0;
 }

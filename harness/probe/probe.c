@@ -2,8 +2,8 @@
  * probe: faults that strike a server on cue, and a watch on its signal handler.
  *
  * Preloaded (LD_PRELOAD, ld.so(8)), it stands between the server and the C library. What it is to
- * do stands in a page that it shares with the grader: the file named by FORKLAB_PROBE. With a page
- * of zeros it changes nothing.
+ * do stands in a page that it shares with the grader: the descriptor FORKLAB_PROBE, memory that
+ * nobody can make shorter (memfd_create(2), sealed). With a page of zeros it changes nothing.
  *
  *	fork		fails with fork_errno, fork_failures times
  *	accept		fails with accept_errno, accept_failures times
@@ -65,12 +65,13 @@ static pid_t first_group; /* that of whoever started the program, and of what el
 
 __attribute__((constructor)) static void open_page(void)
 {
-	const char *path = getenv("FORKLAB_PROBE");
+	const char *number = getenv("FORKLAB_PROBE");
 	first_group = getpgrp();
-	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	int fd = number ? (int)strtol(number, NULL, 10) : -1;
 	void *shared = MAP_FAILED;
 
-	if (fd >= 0) {
+	/* In a program that the server runs, the descriptor may be something else. */
+	if (fd > 2 && fcntl(fd, F_GET_SEALS) > F_SEAL_SEAL) {
 		shared = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		close(fd);
 	}

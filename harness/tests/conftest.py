@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from forklab import contain, server
-from forklab.contain import Contained, Limits
+from forklab.contain import Contained
+from forklab.limits import Limits
 from tests.support import compile_c, copy_kit, running
 
 ACTOR = Path(__file__).with_name("actor.c")

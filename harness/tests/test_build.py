@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from forklab import contain, paths
+from forklab import paths, tiers
 from forklab.build import (
     COMPILE_LIMITS,
     MAX_OUTPUT,
@@ -127,7 +127,7 @@ def test_does_not_see_a_secret_of_ours(build, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("the_secret\n")
     secret.chmod(0o600)
-    if contain.tier() == "process":
+    if tiers.tier() == "process":
         pytest.skip("in tier `process` it runs as the same user")
     built = build(f'#include "{secret}"\n' + MAIN)
     assert not built.ok

@@ -11,19 +11,45 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from forklab import contain
-from forklab.contain import MEBIBYTE, Exit, Limits
-from forklab.errors import GraderError
+from forklab import contain, tiers
+from forklab.contain import Exit
+from forklab.errors import GraderError, UsageError
+from forklab.limits import MEBIBYTE, Limits
 from tests.support import COMMAND, copy_kit, environment, run_folders, running, wait_until
 
 
-def test_tier():
-    assert contain.tier() == ("uid" if os.geteuid() == 0 else "process")
+@pytest.fixture(params=tiers.available())
+def tier(request) -> Iterator[str]:
+    """Each that this machine has."""
+    usual = tiers.tier()
+    yield tiers.choose(request.param)
+    tiers.choose(usual)
+
+
+@pytest.fixture
+def play(tier, play):
+    """On each tier."""
+    return play
+
+
+def test_the_usual_tier():
+    assert tiers.tier() == ("uid" if os.geteuid() == 0 else "process")
+
+
+def test_a_tier_that_is_not_to_be_had(monkeypatch):
+    monkeypatch.setitem(tiers._AVAILABLE, "bwrap", lambda: False)
+    with pytest.raises(UsageError, match="bubblewrap"):
+        tiers.choose("bwrap")
+    try:
+        assert tiers.choose("best") == tiers.tier() != "bwrap"
+    finally:
+        tiers._chosen = None
 
 
 # How it ended
@@ -80,12 +106,12 @@ LIBRARYS_OWN = 0b11 << 31  # signals 32 and 33, which the C library lets nobody 
 
 def test_signals_are_at_their_default(play, out):
     """Python ignores SIGPIPE, and whoever started us may ignore more: none of it is handed on."""
-    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     try:
         contained = play("masks")
     finally:
-        signal.signal(signal.SIGCHLD, before)
+        signal.signal(signal.SIGHUP, before)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
     assert contained.wait(30) == Exit(0, None)
     fields = dict(line.split(":\t") for line in out.read_text().splitlines())
@@ -100,7 +126,7 @@ def test_each_has_a_session_and_no_rights_of_ours(play):
     def uid() -> int:
         return os.stat(f"/proc/{contained.pid}").st_uid
 
-    if contain.tier() == "uid":
+    if os.geteuid() == 0 and tiers.tier() != "process":
         wait_until(lambda: uid() != 0, "a user of its own")
         other = play("pause")
         wait_until(lambda: os.stat(f"/proc/{other.pid}").st_uid not in (0, uid()), "another one")
@@ -117,11 +143,11 @@ def test_only_its_own_folder_is_writable(shared_folder, actor):
         env={"PATH": "/usr/bin:/bin"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        owns=folder,
+        writes=[folder],
     ) as contained:
         ended = contained.wait(30)
     assert (folder / "own").exists()
-    if contain.tier() == "uid":
+    if tiers.tier() == "uid":
         assert ended == Exit(0, None)
 
 
@@ -145,8 +171,9 @@ def test_nothing_is_left(play, mark, role, argument, count):
     contained = play(role, argument)
 
     def there() -> bool:
-        # The keeper has the mark in its command line, too; and we know when a daemon is one.
-        ours = {pid for pid in running(mark) if pid != contained.keeper_pid}
+        # The keeper and its sandbox have the mark in their command lines, too; and we know when a
+        # daemon is one.
+        ours = set(running(mark)) - {contained.keeper_pid, contained._keeping.pid}
         return len(ours) == count and (role != "daemonise" or contained.poll() is not None)
 
     wait_until(there, f"{count} processes")
@@ -160,7 +187,7 @@ def test_a_fork_bomb_is_bounded_and_ended(play, mark, role):
     most = 0
     for _ in range(60 if role == "bomb" else 5):
         most = max(most, len(running(mark)))
-    assert most <= 64 + 2  # the keeper, and its child that has not become the program yet
+    assert most <= 64 + 3  # the sandbox, the keeper, and its child that is not the program yet
     if role == "bomb":
         wait_until(lambda: len(running(mark)) > 32, "the bomb to grow")
     contained.end()
@@ -176,10 +203,10 @@ def test_the_others_live_on(play):
 
 def test_a_stopped_process_is_killed_too(play, mark):
     contained = play("many", "4")
-    wait_until(lambda: len(running(mark)) == 6, "four children")
-    for pid in running(mark):
-        if pid != contained.keeper_pid:
-            os.kill(pid, signal.SIGSTOP)
+    others = {contained.keeper_pid, contained._keeping.pid}
+    wait_until(lambda: len(set(running(mark)) - others) == 5, "four children")
+    for pid in set(running(mark)) - others:
+        os.kill(pid, signal.SIGSTOP)
     contained.end()
     assert running(mark) == {}
 
@@ -196,6 +223,7 @@ def test_a_keeper_that_is_killed_is_the_grader_s_error(play, mark, out):
 
 GRADER = """
 import subprocess, sys
+from collections.abc import Iterator
 from pathlib import Path
 from forklab import contain
 kept = [
@@ -269,13 +297,15 @@ def test_the_limit_counts_each_family_for_itself(play, out):
 
 
 def test_limit_of_file_size(play, out):
-    contained = play("flood", limits=Limits(file_size=MEBIBYTE))
-    assert contained.wait(30) == Exit(None, signal.SIGXFSZ)
+    contained = play("flood", limits=Limits(output=MEBIBYTE))
+    ended = contained.wait(30)
+    assert ended == Exit(None, signal.SIGXFSZ)
+    assert "printed 1 MiB" in str(ended)
     assert out.stat().st_size == MEBIBYTE
 
 
 def test_limit_of_memory(play, out):
-    limits = Limits(memory=256 * MEBIBYTE)
+    limits = Limits(address_space=256 * MEBIBYTE)
     play("allocate", str(64 * MEBIBYTE), limits=limits)
     wait_until(lambda: out.read_text() == "got it\n", "an answer")
     play("allocate", str(512 * MEBIBYTE), limits=limits)
@@ -285,7 +315,8 @@ def test_limit_of_memory(play, out):
 def test_limit_of_cpu_time(play):
     ended = play("burn", limits=Limits(cpu=1)).wait(60)
     assert ended
-    assert ended.signal in (signal.SIGXCPU, signal.SIGKILL)
+    assert ended.signal == signal.SIGXCPU
+    assert "used 1 s of CPU time" in str(ended)
 
 
 def test_limit_of_descriptors_of_a_process_that_is_gone(play):

@@ -174,7 +174,7 @@ def play(program: Path, shared_folder: Path, probe: Probe) -> Callable[[str], To
 
     def run(role: str) -> Told:
         folder = shared_folder / f"probed{next(_numbers)}"
-        with Server(program, [role], 0, folder, env=probe.env) as server:
+        with Server(program, [role], 0, folder, probe=probe) as server:
             server.wait_for(lambda: server.exit)
             assert server.exit
             assert server.exit.ok

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from forklab import contain, gallery, paths, procfs, soak
+from forklab import gallery, paths, procfs, soak
 from forklab.errors import GraderError
 from forklab.gallery import Exhibit
+from forklab.limits import MEBIBYTE
 from forklab.result import Result
 from tests.support import COMMAND, environment, forklab, mark_of, run_folders, running, wait_until
 
@@ -55,7 +56,7 @@ def load(monkeypatch: pytest.MonkeyPatch, mark: str) -> str:
     """A word for the load programs' command lines. The memory stays free: others need it."""
     monkeypatch.setattr(soak, "BUSY", f"{soak.BUSY}  # {mark}")
     monkeypatch.setattr(soak, "EATER", f"{soak.EATER}  # {mark}")
-    monkeypatch.setattr(soak, "_free_memory", lambda: soak.SPARED + contain.MEBIBYTE)
+    monkeypatch.setattr(soak, "_free_memory", lambda: soak.SPARED + MEBIBYTE)
     return mark
 
 
@@ -161,7 +162,7 @@ def test_the_load_works_and_is_gone_when_a_grading_fails(load, name):
 
 
 def test_the_memory_is_taken_and_the_eater_goes_first(load, monkeypatch):
-    monkeypatch.setattr(soak, "_free_memory", lambda: soak.SPARED + 32 * contain.MEBIBYTE)
+    monkeypatch.setattr(soak, "_free_memory", lambda: soak.SPARED + 32 * MEBIBYTE)
 
     def resident(pid: int) -> int:
         """Bytes (proc(5), statm)."""
@@ -170,7 +171,7 @@ def test_the_memory_is_taken_and_the_eater_goes_first(load, monkeypatch):
 
     with soak._memory_full():
         (pid,) = wait_until(lambda: programs(load), "the eater", 10)
-        wait_until(lambda: resident(pid) > 32 * contain.MEBIBYTE, "it to have eaten")
+        wait_until(lambda: resident(pid) > 32 * MEBIBYTE, "it to have eaten")
         assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
 
 
@@ -189,7 +190,7 @@ def test_with_little_memory_none_is_taken(monkeypatch):
 
 def test_the_free_memory_is_some():
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert contain.MEBIBYTE < soak._free_memory() < total
+    assert MEBIBYTE < soak._free_memory() < total
 
 
 # Interrupting
@@ -209,20 +210,20 @@ def test_interrupted(number):
         """All below it, once there are load programs and gradings."""
         members = {one.pid for one in below.members()}
         load = members & set(programs(soak.BUSY))
-        return members if load and running(mark_of(process.pid)) else set()
+        return members if load and at_work(process.pid) else set()
 
     try:
         members = wait_until(under_way, "load and gradings", 10)
-        gradings = list(running(mark_of(process.pid)))
+        gradings = at_work(process.pid)
     finally:
         process.send_signal(number)
         _, err = process.communicate()
-    if number == signal.SIGKILL:  # the gradings come to their end, and all else goes by itself
+    if number == signal.SIGKILL:  # all goes by itself
         wait_until(lambda: not any(map(procfs.process, members)), "nothing to be left")
         return
     assert (process.returncode, b"Traceback" in err) == (130, False)
     assert [pid for pid in members if procfs.process(pid)] == []
-    for pid in (process.pid, *gradings):
+    for pid in gradings:
         assert running(mark_of(pid)) == {}
         assert run_folders(pid) == []
 

@@ -181,7 +181,10 @@ def unless_spinning(server: Server, answer: bytes, diagnosis: str) -> str:
 def child_of(server: Server, client: Client) -> int | None:
     """The child that serves a client, or None if the server does so itself."""
     server.settle()
-    return max(server.holders(client.port), default=None)
+    child = max(server.holders(client.port), default=None)
+    if child is not None:
+        server.pid_inside(child)  # the name by which the server will tell of its end
+    return child
 
 
 def survives_failed_fork(launch: Launcher, then_reaps: bool = False) -> None:

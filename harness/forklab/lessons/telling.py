@@ -146,16 +146,17 @@ def _expect_told(
 ) -> None:
     """Fails the check unless just one line tells how that child ended."""
     server.wait_for(lambda: bool(_lines_about(server, child)))
+    pid = server.pid_inside(child or 0)
     word, number = ("signal|kill|term", int(how)) if how else ("exit", 0)
     wanted = rf"({word}).*{_number(number)}|{_number(number)}.*({word})"
     if how:
         wanted += rf"|{how.name}"
     lines = _lines_about(server, child)
-    told = [x for x in lines if re.search(wanted, _without_pid(x, child), re.IGNORECASE)]
+    told = [x for x in lines if re.search(wanted, _without_pid(x, pid), re.IGNORECASE)]
     shown = f"killed by signal {number}" if how else f"exited with status {number}"
     expect(
         len(told) == 1,
-        expected=f'one line like "child {child} {shown}"{when}',
+        expected=f'one line like "child {pid} {shown}"{when}',
         seen=f"{len(told)} lines that tell it" if told or not lines else f'"{plain(lines[-1])}"',
         evidence=lambda: last_words(server) or [Evidence("what it said", "nothing")],
         diagnosis="does-not-tell",
@@ -164,11 +165,12 @@ def _expect_told(
 
 def _lines_about(server: Server, pid: int | None) -> list[str]:
     said = (server.stdout + server.stderr).decode(errors="replace")
-    return [line for line in said.splitlines() if re.search(_number(pid or 0), line)]
+    number = _number(server.pid_inside(pid or 0))
+    return [line for line in said.splitlines() if re.search(number, line)]
 
 
-def _without_pid(line: str, pid: int | None) -> str:
-    return re.sub(_number(pid or 0), "", line)
+def _without_pid(line: str, pid: int) -> str:
+    return re.sub(_number(pid), "", line)
 
 
 def _number(number: int) -> str:

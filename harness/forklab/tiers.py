@@ -1,0 +1,257 @@
+"""How well submissions are kept apart on this machine, found out by trying.
+
+``bwrap``: each program has users, processes, files and IPC of its own (bwrap(1)), and sees nothing
+but the system's libraries and itself. ``uid``: we are root, and every program gets a user of its
+own. ``process``: the student's own account; a session of its own, a subreaper, limits. On every
+tier a filter of system calls and landlock(7) add what this kernel has of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import functools
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from forklab.errors import GraderError, UsageError
+from forklab.limits import Limits
+
+BWRAP, UID, PROCESS = "bwrap", "uid", "process"
+NAMES = (BWRAP, UID, PROCESS)  # the strongest first
+UIDS = range(0x7000_0000, 0x7400_0000)  # users that only we use
+
+_chosen: str | None = None
+
+
+def tier() -> str:
+    """The tier in use: what :func:`choose` said, else ``uid`` for root and ``process`` for others.
+
+    Everybody's own program is graded so: it needs no walls against its author.
+    """
+    if _chosen is None:
+        choose(UID if _has_uids() else PROCESS)
+    assert _chosen is not None
+    return _chosen
+
+
+def choose(name: str) -> str:
+    """Uses that tier from now on, or with ``best`` the strongest there is; returns its name.
+
+    Raises UsageError where it can't be had.
+    """
+    global _chosen
+    name = next(iter(available()), PROCESS) if name == "best" else name
+    if not _AVAILABLE[name]():
+        raise UsageError(f"tier {name} is not to be had here: {_WHY[name]}")
+    if name == BWRAP:  # it waits for its child by this signal, which our parent may have ignored
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _chosen = name
+    return name
+
+
+def available() -> list[str]:
+    """The tiers that this machine has for us, the strongest first."""
+    return [name for name in NAMES if _AVAILABLE[name]()]
+
+
+@functools.cache
+def _has_uids() -> bool:
+    """Whether we are root, and our user namespace has the user ids that we hand out."""
+    if os.geteuid() != 0:
+        return False
+    try:
+        ranges = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    firsts_and_sizes = [(int(line.split()[0]), int(line.split()[2])) for line in ranges]
+    return any(first <= UIDS.start and UIDS.stop <= first + n for first, n in firsts_and_sizes)
+
+
+@functools.cache
+def _has_bwrap() -> bool:
+    """Whether bwrap is there, and may make the namespaces that it needs."""
+    number = "echo 4711 > /proc/sys/kernel/ns_last_pid"
+    tried = ["/bin/sh", "-c", number + " && (exec sh -c 'test $$ -gt 4711')"]
+    mounts = ["--ro-bind", "/", "/", "--proc", "/proc"]
+    with suppress(OSError):
+        return not subprocess.run(
+            [*_as_user(UIDS.start), *_bwrap(mounts), "--", *tried],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+        ).returncode
+    return False
+
+
+@functools.cache
+def _is_bounded() -> bool:
+    """Whether a limit of processes holds for us: it doesn't for root (RLIMIT_NPROC, getrlimit(2)).
+
+    Also not for one who is root in a user namespace, and root outside as well.
+    """
+    if os.geteuid() != 0:
+        return True
+    tried = ["prlimit", "--nproc=1", "/bin/sh", "-c", "(exec /bin/true)"]
+    with suppress(OSError):
+        return subprocess.run(tried, capture_output=True).returncode != 0
+    return False
+
+
+_AVAILABLE: dict[str, Callable[[], bool]] = {
+    BWRAP: _has_bwrap,
+    UID: _has_uids,
+    PROCESS: _is_bounded,
+}
+_WHY = {
+    BWRAP: "it takes the package bubblewrap and leave to make user namespaces",
+    UID: "it takes root, and the user ids from 0x70000000 on",
+    PROCESS: "nothing bounds how many processes root may start; be somebody else",
+}
+
+
+def _as_user(uid: int) -> list[str]:
+    """As root: first become somebody else. Within a namespace root's files are root's files."""
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"]
+
+
+def _bwrap(mounts: Sequence[str]) -> list[str]:
+    return [
+        *(shutil.which("bwrap") or "bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc"),
+        *("--new-session", "--as-pid-1"),
+        *("--cap-add", "CAP_SYS_ADMIN"),  # of its own namespaces, for the keeper's -p
+        *mounts,
+    ]
+
+
+# What a program may read on every tier: what it takes to run, and to be compiled.
+SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"),
+    *("/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime"),
+    *("/etc/hosts", "/etc/nsswitch.conf", "/etc/protocols", "/etc/services"),
+)
+
+
+def is_of_the_system(path: str | Path) -> bool:
+    """Whether every program can read that file anyway."""
+    return os.path.realpath(path).startswith(tuple(f"{folder}/" for folder in SYSTEM))
+
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
+
+
+CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000  # unshare(2)
+SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1  # netdevice(7)
+
+
+def leave_network() -> None:
+    """Takes this process to a network of its own, on tier bwrap; on the others nothing.
+
+    Every server that it starts may then have any port, and there is nobody to connect to. The
+    process must not have threads yet. Raises GraderError.
+    """
+    if tier() != BWRAP:
+        return
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET | (CLONE_NEWUSER if uid else 0)):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        if uid:  # there we are who we were (user_namespaces(7))
+            Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+        with socket.socket() as any_socket:
+            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+    except OSError as problem:
+        raise GraderError(f"no network of our own: {problem.strerror}") from problem
+
+
+def enclosed(command: Sequence[str]) -> list[str]:
+    """A command of the kit's own as it is to be run where it gets a network for itself.
+
+    On tier bwrap: there, every server may have any port, and there is nobody to connect to. On the
+    others the command as it is.
+    """
+    if tier() != BWRAP:
+        return list(command)
+    return [
+        *(shutil.which("bwrap") or "bwrap", "--unshare-net", "--unshare-ipc"),
+        *(["--cap-add", "ALL"] if os.geteuid() == 0 else ["--unshare-user"]),
+        *("--dev-bind", "/", "/", "--die-with-parent", "--", *command),
+    ]
+
+
+@functools.cache
+def _system_mounts() -> list[str]:
+    mounts = []
+    for path in SYSTEM:
+        if os.path.islink(path):  # /bin -> usr/bin
+            mounts += ["--symlink", os.readlink(path), path]
+        elif os.path.exists(path):
+            mounts += ["--ro-bind", path, path]
+    return mounts
+
+
+def sandboxed(
+    keeper: str,
+    arguments: Sequence[str],
+    *,
+    uid: int,
+    limits: Limits,
+    reads: Sequence[Path],
+    writes: Sequence[Path],
+    scratch: Path | None,
+    cwd: Path,
+    keeper_file: int,
+) -> list[str]:
+    """The keeper's command line in a bwrap of its own. ``keeper_file`` is open for reading."""
+    # Not --dev: for devpts it makes a second user namespace, in which pids are not ours to number.
+    mounts = [*_system_mounts(), "--proc", "/proc", "--tmpfs", "/dev"]
+    for device in DEVICES:
+        mounts += ["--dev-bind-try", device, device]
+    mounts += ["--symlink", "/proc/self/fd", "/dev/fd"]
+    mounts += ["--dir", "/dev/shm", "--dir", "/tmp"]  # there, and read-only like the rest
+    if scratch:
+        mounts += ["--size", str(limits.disk), "--tmpfs", str(scratch)]
+    for path in reads:
+        mounts += ["--ro-bind", str(path), str(path)]
+    for path in writes:
+        mounts += ["--bind", str(path), str(path)]
+    mounts += ["--perms", "0555", "--ro-bind-data", str(keeper_file), keeper]
+    mounts += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(cwd)]
+    first = str(random.randrange(2_000, 30_000))
+    return [*_as_user(uid), *_bwrap(mounts), "--", keeper, "-p", first, *arguments]
+
+
+@contextmanager
+def private_uid() -> Iterator[int]:
+    """A user id that nobody else on this machine has, held until the context ends.
+
+    A lock of the kernel's (a bound abstract socket, unix(7)) keeps graders apart that run at the
+    same time; it goes away with its process.
+    """
+    for _ in range(1000):
+        uid = random.choice(UIDS)
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            lock.bind(f"\0forklab-uid-{uid}")
+            pwd.getpwuid(uid)
+        except OSError:
+            lock.close()
+        except KeyError:  # no account has it
+            with lock:
+                yield uid
+            return
+        else:
+            lock.close()
+    raise GraderError("no free user id to run a submission as")
