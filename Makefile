@@ -20,9 +20,15 @@ HOST = 127.0.0.1
 # $(call quoted,VARIABLE): its value as one word for the shell, spaces and quotes included; nothing if it is empty.
 quoted = $(if $(value $1),'$(subst ','\'',$(value $1))')
 
+# What the targets that make a bundle have in common.
+BUNDLE = $(if $(OUT),--out $(call quoted,OUT)) $(if $(EXTRA_CHECKS),--extra-checks $(call quoted,EXTRA_CHECKS)) \
+	$(if $(WEIGHTS),--weights $(call quoted,WEIGHTS))
+
 # $(call need,targets,VARIABLE,example): stop at once when the variable isn't given.
 need = $(if $(filter $1,$(MAKECMDGOALS)),$(if $(value $2),,$(error make $(filter $1,$(MAKECMDGOALS)) needs \
 	$2. For example: make $(filter $1,$(MAKECMDGOALS)) $3)))
+
+EXTRA = $(if $(EXTRA_CHECKS),--extra-checks $(call quoted,EXTRA_CHECKS))
 
 NUMBER := $(patsubst lab%,%,$(LAB))
 LAB_DIR := $(if $(LAB),$(wildcard labs/lab$(NUMBER)-*))
@@ -32,6 +38,8 @@ $(call need,watch reset,LAB,LAB=3)
 $(call need,run,LAB,LAB=3 PORT=9190)
 $(call need,run,PORT,LAB=3 PORT=9190)
 $(call need,client,PORT,PORT=9190)
+$(call need,grade,SUBMISSIONS,SUBMISSIONS=dir)
+$(call need,gradescope,LAB,LAB=3)
 ifneq ($(filter watch reset run,$(MAKECMDGOALS)),)
 $(if $(LAB_DIR),,$(error There is no lab $(LAB). The labs are: $(patsubst labs/lab%,LAB=%,$(basename \
 	$(subst -,.,$(sort $(wildcard labs/lab*-*)))))))
@@ -48,14 +56,18 @@ help:
 ## lab1 lab2 lab3 lab4 | build that lab's server and grade it
 ##   SUBMISSION=path | ... this file or folder instead (watch, run: too)
 ##   JSON=file | ... and write the result record to it (- for stdout)
+##   HTML=file | ... and a page for the browser, with every failure in full
+##   EXTRA_CHECKS=folder | ... with checks of your own as well (hint: too)
+##   WEIGHTS=file | ... for other points than the rubric's
 .PHONY: lab1 lab2 lab3 lab4
 lab1 lab2 lab3 lab4: .venv/.forklab-stamp
-	@$(FORKLAB) grade $@ $(call quoted,SUBMISSION) $(if $(JSON),--json $(call quoted,JSON))
+	@$(FORKLAB) grade $@ $(call quoted,SUBMISSION) $(if $(JSON),--json $(call quoted,JSON)) \
+		$(if $(HTML),--html $(call quoted,HTML)) $(EXTRA) $(if $(WEIGHTS),--weights $(call quoted,WEIGHTS))
 
 ## hint CHECK=4.7 | the next hint for that check
 .PHONY: hint
 hint: .venv/.forklab-stamp
-	@$(FORKLAB) hint $(call quoted,CHECK)
+	@$(FORKLAB) hint $(call quoted,CHECK) $(EXTRA)
 
 ## status | your best score of each lab
 .PHONY: status
@@ -85,6 +97,35 @@ run: build/common/libcommon.a
 .PHONY: client
 client: build/client
 	@exec build/client $(call quoted,HOST) $(call quoted,PORT)
+
+##@ For instructors
+## grade SUBMISSIONS=dir | grade all that was handed in, into OUT=grades
+##   LAB=3 JOBS=2 | ... as lab 3 only; two programs at a time
+##   ROSTER=file DUE=time | ... and say who is missing, and who is late
+##   TRUST=1 | ... where nothing would keep the programs apart
+##   GRADEARGS='--regrade lab4' | ... and what else forklab batch --help says
+.PHONY: grade
+grade: .venv/.forklab-stamp
+	@$(FORKLAB) batch $(call quoted,SUBMISSIONS) $(if $(OUT),--out $(call quoted,OUT)) $(if $(LAB),--lab $(call quoted,LAB)) \
+		$(if $(JOBS),--jobs $(call quoted,JOBS)) $(if $(ROSTER),--roster $(call quoted,ROSTER)) \
+		$(if $(DUE),--due $(call quoted,DUE)) $(if $(TRUST),--trust-submissions) \
+		$(EXTRA) $(if $(WEIGHTS),--weights $(call quoted,WEIGHTS)) $(GRADEARGS)
+
+## gradescope LAB=3 | the autograder of that lab as a zip (OUT=file)
+##   EXTRA_CHECKS=dir | ... with checks of your own (WEIGHTS=file: points)
+.PHONY: gradescope
+gradescope: .venv/.forklab-stamp
+	@$(FORKLAB) bundle gradescope $(call quoted,LAB) $(BUNDLE)
+
+## classroom50 [LAB=3] | the same for Classroom 50, as a folder (OUT=dir)
+.PHONY: classroom50
+classroom50: .venv/.forklab-stamp
+	@$(FORKLAB) bundle classroom50 $(call quoted,LAB) $(BUNDLE)
+
+## handout [LABS=1-3] | the students' copy of the kit (OUT=file)
+.PHONY: handout
+handout: .venv/.forklab-stamp
+	@$(FORKLAB) bundle handout $(call quoted,LABS) $(BUNDLE)
 
 ##@ For maintainers
 ## solutions | grade the reference servers: 100 points each

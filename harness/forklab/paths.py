@@ -11,11 +11,16 @@ CHECKS = HARNESS / "checks"
 BUILD = KIT / "build"
 PROGRESS = KIT / ".forklab" / "progress.json"
 
+# A copy that was handed out may hold some of the labs only.
 LAB_FOLDERS = {
-    "lab1": "lab1-iterative",
-    "lab2": "lab2-fork",
-    "lab3": "lab3-sigign",
-    "lab4": "lab4-sigaction",
+    lab: folder
+    for lab, folder in {
+        "lab1": "lab1-iterative",
+        "lab2": "lab2-fork",
+        "lab3": "lab3-sigign",
+        "lab4": "lab4-sigaction",
+    }.items()
+    if (LABS / folder).is_dir()
 }
 
 

@@ -1,23 +1,26 @@
 """The pytest side: options, fixtures, gates, and collecting what the checks found.
 
 ``pytest harness/checks/test_lab3.py --submission PATH`` works by itself; ``forklab grade`` starts
-the same run and shows it in its own way.
+the same run and shows it in its own way. With ``--extra-checks DIR``, an instructor's own checks
+take part (forklab.own).
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forklab import __version__, contain, evidence, paths
+from forklab import __version__, contain, evidence, limits, paths, tiers
 from forklab.build import Submission, find_source
 from forklab.clients import Clients
 from forklab.errors import GraderError, UsageError
@@ -29,11 +32,15 @@ from forklab.result import (
     SKIPPED,
     CheckResult,
     Evidence,
+    LimitReached,
     Result,
     write_atomically,
 )
 from forklab.rubric import Check, CheckFailed, CheckSkipped, diagnoses
-from forklab.server import Server
+from forklab.server import Server, slowness
+
+if TYPE_CHECKING:
+    from forklab.own import OwnChecks
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,6 +52,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "(default: what the student edits, labs/labN-*/server.c)",
     )
     group.addoption("--result", metavar="FILE", help="write the record of the grading to FILE")
+    group.addoption(
+        "--extra-checks", metavar="DIR", help="own checks beside the kit's: a folder of test_*.py"
+    )
+    group.addoption("--weights", metavar="FILE", help="other points than the rubric's: a TOML file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,15 +63,41 @@ def pytest_configure(config: pytest.Config) -> None:
     plugins = config.pluginmanager.get_plugins()
     grading = next((one for one in plugins if isinstance(one, Grading)), None)
     if grading is None:
-        grading = Grading(config.getoption("--result"))
+        try:
+            own, weights = instructors(
+                config.getoption("--extra-checks"), config.getoption("--weights")
+            )
+        except UsageError as problem:
+            pytest.exit(str(problem), returncode=2)
+        grading = Grading(config.getoption("--result"), own=own, weights=weights)
         config.pluginmanager.register(grading)
     config.stash[GRADING] = grading
+    config.args += [file for file in map(str, grading.own_files) if file not in config.args]
     # With xdist, a lab stays in one worker, where its gates are known.
     if getattr(config.option, "dist", "no") == "load":
         config.option.dist = "loadgroup"
 
 
 GRADING = pytest.StashKey["Grading"]()
+
+
+def instructors(
+    extra_checks: str | None, weights: str | None
+) -> tuple[OwnChecks | None, dict[str, int]]:
+    """What an instructor adds: own checks, and points by number.
+
+    Raises UsageError where something is wrong with the folder or the file.
+    """
+    own, points = None, {}
+    if extra_checks is not None:
+        from forklab.own import load
+
+        own = load(extra_checks)
+    if weights is not None:
+        from forklab import weights as files
+
+        points = files.load(weights, own.checks if own else ())
+    return own, points
 
 
 class Grading:
@@ -71,9 +108,16 @@ class Grading:
         result_file: str | None = None,
         submission: Submission | None = None,
         on_check: Callable[[CheckResult], None] | None = None,
+        own: OwnChecks | None = None,
+        weights: Mapping[str, int] | None = None,
     ) -> None:
         self.submission = submission  # None: the fixture makes one
         self.found: dict[str, CheckResult] = {}
+        self.limits: dict[str, str] = {}  # that the submission came to, each with a sentence
+        self.habits: dict[str, Habits] = defaultdict(Habits)  # by lab
+        self.own_files = dict(own.modules) if own else {}
+        self._own_order = [one.id for one in own.checks] if own else []
+        self._weights = weights or {}
         self._result_file = result_file
         self._on_check = on_check or (lambda found: None)
         self._rubric: dict[str, Check] = {}
@@ -83,17 +127,44 @@ class Grading:
 
     # Order and gates
 
+    def pytest_pycollect_makemodule(
+        self, module_path: Path, parent: pytest.Collector
+    ) -> pytest.Module | None:
+        if module_path not in self.own_files:
+            return None
+        module = pytest.Module.from_parent(parent, path=module_path)
+        module.obj = self.own_files[module_path]  # imported already, and looked at
+        return module
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        if self.own_files:
+            items[:] = self._in_order(items)
         for item in items:
             if check := check_of(item):
                 self._rubric[check.id] = check
                 item.extra_keyword_matches.add(check.id)  # -k 4.7
                 item.add_marker(pytest.mark.xdist_group(check.lab))
 
+    def _in_order(self, items: list[pytest.Item]) -> list[pytest.Item]:
+        """The kit's checks, then own ones of the same labs by number (or own ones alone)."""
+        own = {
+            check.id: item
+            for item in items
+            if item.path in self.own_files and (check := check_of(item))
+        }
+        kit = [item for item in items if item.path not in self.own_files]
+        labs = {check.lab for item in kit or items if (check := check_of(item))}
+        ids = [one for one in self._own_order if f"lab{one.partition('.')[0]}" in labs]
+        return kit + [own[one] for one in ids if one in own]
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         if (check := check_of(item)) and (blocker := self._blocker(check)):
             raise CheckSkipped(blocker)
+        if check and time.monotonic() - self._clock > limits.usual().wall * slowness():
+            self.limits["wall"] = limits.usual().reached("wall")
+            raise GraderError(self.limits["wall"])
 
     def _blocker(self, check: Check) -> str | None:
         """The failed check without which this one can't be judged, or None."""
@@ -145,12 +216,13 @@ class Grading:
             report.longrepr = _in_words(found)  # a traceback says nothing about the submission
 
     def _judge(self, item: pytest.Item, check: Check, problem: BaseException | None) -> CheckResult:
+        points = self._weights.get(check.id, check.points)
         found = CheckResult(
             check.id,
             check.name,
             PASSED,
-            check.points,
-            check.points,
+            points,
+            points,
             did=_docstring(item),
             read=check.read or str(paths.handout_of(check.lab).relative_to(paths.KIT)),
             evidence=item.stash.get(SHOWN, []),
@@ -191,10 +263,11 @@ class Grading:
             submission=submission,
             sha256=sha256,
             kit=__version__,
-            tier=contain.tier(),
+            tier=tiers.tier(),
             started=self._started.isoformat(timespec="seconds").replace("+00:00", "Z"),
             duration=round(time.monotonic() - self._clock, 3),
             checks=checks,
+            limits=[LimitReached(*one) for one in sorted(self.limits.items())],
         )
         result.conclude()
         return result
@@ -212,6 +285,13 @@ def check_of(item: pytest.Item) -> Check | None:
     """The line of the rubric that a test is, or None for an ordinary test."""
     marker = item.get_closest_marker("check")
     return marker.args[0] if marker else None
+
+
+def _check_for(request: pytest.FixtureRequest) -> Check:
+    """The check that a fixture is made for."""
+    check = check_of(request.node)
+    assert check is not None, "the fixtures are for checks: functions with @check"
+    return check
 
 
 def _docstring(item: pytest.Item) -> str:
@@ -236,27 +316,38 @@ LAST_WORDS = pytest.StashKey[list[Evidence]]()
 SECONDS = pytest.StashKey[float]()
 
 
-@pytest.fixture(scope="module")
-def submission(request: pytest.FixtureRequest) -> Iterator[Submission]:
-    """The program that is graded, and its two builds (forklab.build.Submission)."""
+@pytest.fixture(scope="session")
+def _submissions(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Submission]]:
+    """``_submissions("lab3")`` is what is graded as that lab's."""
     grading = request.config.stash[GRADING]
-    if grading.submission is not None:
-        yield grading.submission
-        return
-    lab = "lab" + request.module.__name__.removeprefix("test_lab")
-    path = request.config.getoption("--submission") or paths.work_of(lab)
-    with contain.run_folder() as folder:
-        try:
-            with Submission(lab, path, folder) as submission:
-                yield submission
-        except UsageError as problem:
-            pytest.exit(str(problem), returncode=2)
+    with ExitStack() as stack:
+
+        @cache
+        def submission_of(lab: str) -> Submission:
+            if grading.submission is not None:
+                return grading.submission
+            path = request.config.getoption("--submission") or paths.work_of(lab)
+            folder = stack.enter_context(contain.run_folder())
+            try:
+                return stack.enter_context(Submission(lab, path, folder))
+            except UsageError as problem:
+                pytest.exit(str(problem), returncode=2)
+
+        yield submission_of
 
 
-@pytest.fixture(scope="module")
-def habits() -> Habits:
+@pytest.fixture
+def submission(
+    request: pytest.FixtureRequest, _submissions: Callable[[str], Submission]
+) -> Submission:
+    """The program that is graded, and its two builds (forklab.build.Submission)."""
+    return _submissions(_check_for(request).lab)
+
+
+@pytest.fixture
+def habits(request: pytest.FixtureRequest) -> Habits:
     """What the first checks learned about a strange program (forklab.launch.Habits)."""
-    return Habits()
+    return request.config.stash[GRADING].habits[_check_for(request).lab]
 
 
 @pytest.fixture
@@ -264,10 +355,14 @@ def launch(
     request: pytest.FixtureRequest, submission: Submission, habits: Habits
 ) -> Iterator[Launcher]:
     """Starts servers: ``launch.listening()``, ``launch.start(*arguments, port=...)``."""
-    folder = submission.folder / request.node.name
+    folder = submission.folder / _check_for(request).id
     with ExitStack() as stack:
         launcher = Launcher(submission, habits, folder, stack)
         yield launcher
+    grading = request.config.stash[GRADING]
+    grading.limits |= submission.limits_reached
+    for one in launcher.servers:
+        grading.limits |= one.limits_reached
     habits.restless |= any(one.restless for one in launcher.servers)
     habits.fidgets |= any(one.fidgets for one in launcher.servers)
 

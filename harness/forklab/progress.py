@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from forklab import paths
 from forklab.result import Result, write_atomically
@@ -24,19 +24,33 @@ def _save(progress: dict[str, Any]) -> None:
         write_atomically(paths.PROGRESS, json.dumps(progress, indent=2) + "\n")
 
 
-def best(lab: str) -> int | None:
+class Best(NamedTuple):
+    """The best score of a lab, and how much it could have been."""
+
+    score: int
+    max_score: int
+
+
+def best(lab: str) -> Best | None:
     """The best score so far of a lab, or None if it was never graded."""
-    score = _load().get("best", {}).get(lab)
-    return score if isinstance(score, int) else None
+    progress = _load()
+    score = progress.get("best", {}).get(lab)
+    return Best(score, _max_score(progress, lab)) if isinstance(score, int) else None
+
+
+def _max_score(progress: dict[str, Any], lab: str) -> int:
+    return int(progress.get("of", {}).get(lab, 100))
 
 
 def remember(result: Result) -> None:
-    """Keeps the score if it is the best one of its lab."""
+    """Keeps the score if it is the best one of its lab, or the first out of so many points."""
     if result.score is None:
         return
     progress = _load()
     scores = progress.setdefault("best", {})
-    scores[result.lab] = max(result.score, scores.get(result.lab, 0))
+    comparable = _max_score(progress, result.lab) == result.max_score
+    scores[result.lab] = max(result.score, scores.get(result.lab, 0) if comparable else 0)
+    progress.setdefault("of", {})[result.lab] = result.max_score
     _save(progress)
 
 

@@ -18,7 +18,7 @@ from typing import NoReturn, TypeVar
 import pytest
 
 from forklab import paths
-from forklab.errors import UsageError
+from forklab.errors import GraderError, UsageError
 from forklab.result import Evidence
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -56,6 +56,8 @@ def check(
 
     Raises ValueError unless there are three hints.
     """
+    if isinstance(hints, str) or len(hints) != 3:
+        raise ValueError(f"check {id} needs a list of three hints")
     first, second, third = hints
     one = Check(id, name, points, (first, second, third), needs, gate, read)
 
@@ -83,14 +85,15 @@ def of_lab(lab: str) -> list[Check]:
     return [mark.args[0] for mark in marks]
 
 
-def find(check_id: str) -> Check:
-    """The check with that number. Raises UsageError if there is none."""
+def find(check_id: str, own: Sequence[Check] = ()) -> Check:
+    """The check with that number, the kit's or one of ``own``. Raises UsageError if none is."""
     lab = f"lab{check_id.partition('.')[0]}"
     checks = of_lab(lab) if lab in paths.LAB_FOLDERS else []
-    for one in checks:
+    for one in (*checks, *own):
         if one.id == check_id:
             return one
     known = f"{checks[0].id} to {checks[-1].id}" if checks else "1.1 to 4.15"
+    known += "".join(f", {one.id}" for one in own)
     raise UsageError(f"there is no check {check_id!r}; there are {known}")
 
 
@@ -142,8 +145,8 @@ def expect(
         evidence = [evidence]
     if callable(diagnosis):
         diagnosis = diagnosis()
-    if diagnosis is not None:
-        diagnoses()[diagnosis]  # a code must be in the catalogue
+    if diagnosis is not None and diagnosis not in diagnoses():
+        raise GraderError(f"a check names a diagnosis that is in no catalogue: {diagnosis!r}")
     raise CheckFailed(
         expected, seen() if callable(seen) else seen, list(evidence), diagnosis, goes_on
     )
@@ -155,6 +158,8 @@ def first_fix(check_id: str) -> NoReturn:
 
 
 # The catalogue of diagnoses ------------------------------------------------------------------
+
+CATALOGUE = Path(__file__).with_name("diagnoses.toml")
 
 
 @dataclass(frozen=True)
@@ -177,8 +182,13 @@ class Diagnosis:
 
 @cache
 def diagnoses() -> dict[str, Diagnosis]:
-    """The catalogue (diagnoses.toml) by code."""
-    with Path(__file__).with_name("diagnoses.toml").open("rb") as file:
+    """The catalogue by code: the kit's, and what own checks have added to it (forklab.own)."""
+    return read_diagnoses()
+
+
+def read_diagnoses(path: Path = CATALOGUE) -> dict[str, Diagnosis]:
+    """The diagnoses of a file, by code."""
+    with path.open("rb") as file:
         table = tomllib.load(file)
     return {
         code: Diagnosis(code, entry["title"], entry["why"], entry["think"], entry["read"])

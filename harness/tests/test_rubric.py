@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forklab import paths, rubric
-from forklab.errors import UsageError
+from forklab.errors import GraderError, UsageError
 from forklab.result import Evidence
 from forklab.rubric import CheckFailed, CheckSkipped, check, expect, first_fix
 from tests.support import anchors
@@ -93,8 +93,9 @@ def test_find():
 
 
 def test_a_check_needs_three_hints():
-    with pytest.raises(ValueError, match="unpack"):
-        check("9.1", "name", points=1, hints=["one", "two"])
+    for hints in (["one", "two"], "abc"):
+        with pytest.raises(ValueError, match=r"9\.1 needs a list of three hints"):
+            check("9.1", "name", points=1, hints=hints)
 
 
 # The catalogue of diagnoses
@@ -224,7 +225,7 @@ def test_expect_takes_one_piece_of_evidence():
 
 
 def test_a_diagnosis_must_be_in_the_catalogue():
-    with pytest.raises(KeyError):
+    with pytest.raises(GraderError, match="no-such-bug"):
         expect(False, expected="e", seen="s", diagnosis="no-such-bug")
 
 

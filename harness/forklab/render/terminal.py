@@ -70,8 +70,12 @@ def make_console(file: IO[str] | None = None) -> Console:
 class Report:
     """Prints one grading as it goes on."""
 
-    def __init__(self, console: Console, lab: str, submission: str, untouched: bool) -> None:
+    def __init__(
+        self, console: Console, lab: str, submission: str, untouched: bool, hint_words: str = ""
+    ) -> None:
+        """``hint_words``: what `make hint` needs after its CHECK=."""
         self._console = console
+        self._hint_words = hint_words
         self._lab = lab
         self._submission = submission
         encoding = (getattr(console.file, "encoding", None) or "ascii").lower()
@@ -170,7 +174,7 @@ class Report:
             self._print(one.think.replace("labN", self._lab).replace("LAB=N", f"LAB={number}"), 4)
         self._print()
         self._print(Text("next", "bold"), indent=2)
-        self._print(f"make hint CHECK={found.id}", indent=4)
+        self._print(f"make hint CHECK={found.id}{self._hint_words}", indent=4)
         for line in dict.fromkeys(_reading(found)):
             self._print(line, indent=4)
         own = self._submission == str(paths.work_of(self._lab).relative_to(paths.KIT))
@@ -212,7 +216,7 @@ class Report:
         if result.all_passed:
             number = int(result.lab.removeprefix("lab"))
             after = f"lab{number + 1}"
-            if after in TITLES:
+            if after in paths.LAB_FOLDERS:
                 self._print(f"All of it. Next: make {after} ({TITLES[after].partition(': ')[2]})")
             else:
                 self._print("All of it. You have a server that many textbooks would be proud of.")
@@ -226,5 +230,7 @@ def _reading(found: CheckResult) -> list[str]:
     name, section, heading = diagnoses()[found.diagnosis].place()
     if section:
         return [handout, f"man {section} {name}" + (f" ({heading})" if heading else "")]
+    if not (paths.KIT / name).exists():  # a copy with some of the labs only
+        return [handout]
     words = heading.replace("-", " ")
     return [f"less {name}" + (f" ({words})" if words else "")]
