@@ -5,6 +5,7 @@ Fits any width from 60 columns on. No meaning by colour alone: every mark is a c
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import IO
@@ -49,6 +50,8 @@ class ReportConsole(Console):
 def make_console(file: IO[str] | None = None) -> Console:
     """A console with colour if NO_COLOR is not set, and CLICOLOR_FORCE is or it is a terminal."""
     file = file or sys.stdout
+    if isinstance(file, io.TextIOWrapper):  # where only ASCII can be written, names may need more
+        file.reconfigure(errors="backslashreplace")
     if os.environ.get("NO_COLOR"):
         colour = False
     elif os.environ.get("CLICOLOR_FORCE", "0") != "0":
