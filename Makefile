@@ -103,7 +103,7 @@ client: build/client
 ##   LAB=3 JOBS=2 | ... as lab 3 only; two programs at a time
 ##   ROSTER=file DUE=time | ... and say who is missing, and who is late
 ##   TRUST=1 | ... where nothing would keep the programs apart
-##   GRADEARGS='--regrade lab4' | ... and what else forklab batch --help says
+##   GRADEARGS=... | ... what else forklab batch --help lists
 .PHONY: grade
 grade: .venv/.forklab-stamp
 	@$(FORKLAB) batch $(call quoted,SUBMISSIONS) $(if $(OUT),--out $(call quoted,OUT)) $(if $(LAB),--lab $(call quoted,LAB)) \

@@ -6,10 +6,10 @@ cd "$(dirname "$0")/.." || exit 4
 
 # The gallery is strange on purpose, and the starters are copies: neither is looked at. What tests compile
 # for themselves isn't either.
-skip='^harness/(mutants|accepted|starters|tests)/'
+skip='^harness/(mutants|accepted|hostile|starters|tests)/'
 mapfile -t c_files < <(find labs solutions harness -name '*.c' | grep -Ev "$skip" | sort)
 mapfile -t c_and_h < <(find labs solutions harness -name '*.[ch]' | grep -Ev "$skip" | sort)
-shell_files=(harness/*.sh .ci/run)
+shell_files=(harness/*.sh harness/tests/*.sh harness/forklab/bundles/templates/gradescope/* .ci/run)
 c_flags=(-std=gnu17 -Wall -Wextra -Ilabs/common)
 PATH=$PWD/.venv/bin:$PATH
 findings=0

@@ -196,8 +196,11 @@ def test_there_is_something_to_put_the_number_in():
     [
         ("signal(7)", ["less a.md", "man 7 signal"]),
         ("listen(2), NOTES", ["less a.md", "man 2 listen (NOTES)"]),
-        ("labs/b.md", ["less labs/b.md"]),
-        ("labs/b.md#three-questions", ["less labs/b.md (three questions)"]),
+        ("labs/lab2-fork/README.md", ["less labs/lab2-fork/README.md"]),
+        (
+            "labs/lab2-fork/README.md#three-questions",
+            ["less labs/lab2-fork/README.md (three questions)"],
+        ),
         ("a.md", ["less a.md"]),
     ],
 )

@@ -1,0 +1,1 @@
+"""Copies of the kit to give away: for students, and for platforms that grade."""
