@@ -56,7 +56,7 @@ help:
 ## lab1 lab2 lab3 lab4 | build that lab's server and grade it
 ##   SUBMISSION=path | ... this file or folder instead (watch, run: too)
 ##   JSON=file | ... and write the result record to it (- for stdout)
-##   HTML=file | ... and a page for the browser, with every failure in full
+##   HTML=file | ... and a page with every failure in full
 ##   EXTRA_CHECKS=folder | ... with checks of your own as well (hint: too)
 ##   WEIGHTS=file | ... for other points than the rubric's
 .PHONY: lab1 lab2 lab3 lab4

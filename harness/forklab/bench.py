@@ -7,14 +7,17 @@ import pstats
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from forklab import contain, paths
+from forklab import contain, paths, tiers
 from forklab.build import compile_program
 from forklab.evidence import table
+from forklab.limits import MEBIBYTE
+from forklab.procfs import peak_bytes
 from forklab.result import Result
 from forklab.server import Server, reserve_port
 
@@ -23,7 +26,7 @@ Seconds = float
 
 def bench(runs: int) -> int:
     """Prints the median, and the fastest and slowest, of that many runs of each measurement."""
-    print(f"{os.cpu_count()} cores, {os.uname().release}, tier {contain.tier()}, {runs} runs each")
+    print(f"{os.cpu_count()} cores, {os.uname().release}, tier {tiers.tier()}, {runs} runs each")
     rows: list[tuple[str, ...]] = []
 
     def add(what: str, measure: Callable[[], Seconds]) -> None:
@@ -44,8 +47,48 @@ def bench(runs: int) -> int:
         binary = built.binary
         add("a server, from start to listening", lambda: _start(binary, folder)[0])
         add("a server, from its end to nothing left", lambda: _start(binary, folder)[1])
+        if tiers.BWRAP in tiers.available():
+            usual = tiers.tier()
+            tiers.choose(tiers.BWRAP)
+            add("... the first, on tier bwrap", lambda: _start(binary, folder)[0])
+            add("... the second, on tier bwrap", lambda: _start(binary, folder)[1])
+            tiers.choose(usual)
     print(table(("WHAT", "MEDIAN", "FASTEST", "SLOWEST"), rows))
+    _print_batches()
     return 0
+
+
+def _print_batches() -> None:
+    """How many submissions of lab 4 are graded in a minute, and what that takes of memory."""
+    cores = os.cpu_count() or 1
+    rates = {jobs: _batch(count, jobs) for jobs, count in ((1, 100), (cores, 300))}
+    rows = [
+        (f"{jobs} at a time", f"{rate:.0f}", f"{memory / MEBIBYTE:.0f} MiB")
+        for jobs, (rate, memory) in rates.items()
+    ]
+    print()
+    print(table(("LAB 4, IN A BATCH", "GRADINGS A MINUTE", "THE BATCH ITSELF"), rows))
+    print(f"{cores} at a time over one: {rates[cores][0] / rates[1][0]:.2f}")
+
+
+def _batch(count: int, jobs: int) -> tuple[float, int]:
+    """Gradings a minute in a batch of so many, and the most memory its process had, in bytes."""
+    source = paths.solution_of("lab4").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        submissions = Path(folder, "submissions")
+        submissions.mkdir()
+        for number in range(count):  # equal ones would be graded once
+            program = f"{source}/* {number} */\n"
+            (submissions / f"student{number}.c").write_text(program, encoding="utf-8")
+        words = ["batch", str(submissions), "--lab", "4", "--out", f"{folder}/out"]
+        command = [sys.executable, "-P", "-m", "forklab", *words, "--jobs", str(jobs)]
+        memory = 0
+        began = time.monotonic()
+        with subprocess.Popen(command, env=_ENVIRONMENT, stdout=subprocess.DEVNULL) as batch:
+            while batch.poll() is None:
+                memory = max(memory, peak_bytes(batch.pid))
+                time.sleep(0.1)
+        return 60 * count / (time.monotonic() - began), memory
 
 
 def profile() -> int:

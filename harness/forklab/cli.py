@@ -168,7 +168,6 @@ def _parser() -> argparse.ArgumentParser:
     worker = commands.add_parser("worker")  # not for people: see forklab.worker
     worker.add_argument("--tier", choices=("", *TIERS), default="")
     worker.add_argument("--trusted", action="store_true")
-    worker.add_argument("--enclosed", action="store_true")
     worker.set_defaults(run=_worker)
     return parser
 
@@ -451,7 +450,7 @@ def _bench(options: argparse.Namespace) -> int:
 def _worker(options: argparse.Namespace) -> int:
     from forklab.worker import serve
 
-    return serve(options.tier, options.trusted, options.enclosed)
+    return serve(options.tier, options.trusted)
 
 
 def _batch(options: argparse.Namespace) -> int:

@@ -10,21 +10,19 @@ from being judged, ``skips``. All other checks pass.
 
 from __future__ import annotations
 
-import itertools
-import subprocess
-import sys
+import concurrent.futures
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from forklab import contain, interrupts, paths
+from forklab import interrupts, paths, worker
 from forklab.errors import GraderError
 from forklab.interrupts import Inbox
 from forklab.result import FAILED, CheckResult, Result
+from forklab.worker import Options, Task
 
 MUTANTS = paths.HARNESS / "mutants"
 ACCEPTED = paths.HARNESS / "accepted"
@@ -128,30 +126,25 @@ Graded = tuple[Exhibit, Result]
 
 
 class Graders:
-    """Grades servers side by side, each in a process of its own; use it as a context.
+    """Grades servers side by side, as a batch does (forklab.worker); use it as a context.
 
-    At the context's end those that still run are stopped, in good order.
+    At the context's end those that still run are stopped, and nothing is left of them.
     """
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
         self._pool = ThreadPoolExecutor(jobs)
-        self._running: set[subprocess.Popen[str]] = set()
-        self._is_over = False
-        self._numbers = itertools.count()
-        self._stack = ExitStack()
+        self._running: set[Future[Result]] = set()
 
     def __enter__(self) -> Graders:
-        self._folder = self._stack.enter_context(contain.run_folder())
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._is_over = True
-        for process in list(self._running):
-            process.terminate()
+        while concurrent.futures.wait(list(self._running), timeout=0.1).not_done:
+            worker.interrupt_all()
         self._pool.shutdown()
-        self._stack.close()
+        worker.end_all()
 
     def grade_all(self, exhibits: Sequence[Exhibit]) -> Iterator[Graded]:
         """Each with its record, in the order in which they are done.
@@ -170,30 +163,20 @@ class Graders:
                 yield done.take()
 
     def grade(self, exhibit: Exhibit) -> Future[Result]:
-        """The record of one grading, by the command that everybody uses, once it is there.
+        """The record of one grading, once it is there.
 
         The future raises GraderError if there is no record.
         """
-        return self._pool.submit(self._grade, exhibit)
+        grading = self._pool.submit(_grade, exhibit)
+        self._running.add(grading)
+        grading.add_done_callback(self._running.discard)
+        return grading
 
-    def _grade(self, exhibit: Exhibit) -> Result:
-        folder = self._folder / str(next(self._numbers))
-        folder.mkdir()
-        source = folder / "server.c"
-        source.write_text(exhibit.source, encoding="utf-8")
-        command = [sys.executable, "-P", "-m", "forklab", "grade", exhibit.lab, str(source)]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(
-            [*command, "--json", "-"], stdout=pipe, stderr=pipe, text=True
-        ) as one:
-            self._running.add(one)
-            if self._is_over:  # meanwhile
-                one.terminate()
-            said, complaints = one.communicate()
-            self._running.discard(one)
-        try:
-            return Result.from_json(said)
-        except ValueError as problem:
-            raise GraderError(
-                f"{exhibit.lab} {exhibit.name}: no record, status {one.returncode}: {complaints}"
-            ) from problem
+
+def _grade(exhibit: Exhibit) -> Result:
+    files = {"server.c": exhibit.source.encode()}
+    task = Task(exhibit.lab, files, exhibit.name, Options(trusted=True))  # they are the kit's own
+    try:
+        return Result.from_json(worker.grade(task))
+    except GraderError as problem:
+        raise GraderError(f"{exhibit.lab} {exhibit.name}: no record: {problem}") from problem

@@ -119,7 +119,6 @@ _WHY = {
 
 
 def _as_user(uid: int) -> list[str]:
-    """As root: first become somebody else. Within a namespace root's files are root's files."""
     if os.geteuid() != 0:
         return []
     return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"]
@@ -176,21 +175,6 @@ def leave_network() -> None:
         raise GraderError(f"no network of our own: {problem.strerror}") from problem
 
 
-def enclosed(command: Sequence[str]) -> list[str]:
-    """A command of the kit's own as it is to be run where it gets a network for itself.
-
-    On tier bwrap: there, every server may have any port, and there is nobody to connect to. On the
-    others the command as it is.
-    """
-    if tier() != BWRAP:
-        return list(command)
-    return [
-        *(shutil.which("bwrap") or "bwrap", "--unshare-net", "--unshare-ipc"),
-        *(["--cap-add", "ALL"] if os.geteuid() == 0 else ["--unshare-user"]),
-        *("--dev-bind", "/", "/", "--die-with-parent", "--", *command),
-    ]
-
-
 @functools.cache
 def _system_mounts() -> list[str]:
     mounts = []
@@ -229,8 +213,10 @@ def sandboxed(
         mounts += ["--bind", str(path), str(path)]
     mounts += ["--perms", "0555", "--ro-bind-data", str(keeper_file), keeper]
     mounts += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(cwd)]
+    # As root: first become somebody else. Within a namespace root's files are root's files.
+    as_user = [keeper, "-u", str(uid), "-x", "--"] if uid else []
     first = str(random.randrange(2_000, 30_000))
-    return [*_as_user(uid), *_bwrap(mounts), "--", keeper, "-p", first, *arguments]
+    return [*as_user, *_bwrap(mounts), "--", keeper, "-p", first, *arguments]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 /*
  * keeper: starts one program and answers for every process that comes of it.
  *
- *	keeper [-u UID] [-U] [-r] [-n NPROC] [-f FSIZE] [-m MEMORY] [-t CPU] [-o NOFILE]
+ *	keeper [-u UID] [-x] [-U] [-r] [-n NPROC] [-f FSIZE] [-m MEMORY] [-t CPU] [-o NOFILE]
  *		[-R PATH ...] [-W PATH ...] [-s FD] [-d PATH] [-p PID] [-e NAME=VALUE ...]
  *		-c FD -- PROGRAM [ARG ...]
  *
@@ -27,6 +27,7 @@
  * killed with SIGKILL.
  *
  *	-u UID		run as this user and group, which nobody else uses (needs root)
+ *	-x		only become that user, and the program: nobody keeps it, nothing is told
  *	-r		no random addresses (personality(2)): older sanitizers trip over them
  *	-U		count processes in a user namespace of its own (user_namespaces(7))
  *	-e NAME=VALUE	is all of the program's environment (the keeper's own is not handed on)
@@ -109,6 +110,12 @@ static void limit(int resource, rlim_t value)
 
 	if (value > 0 && setrlimit(resource, &both) < 0)
 		give_up("setrlimit");
+}
+
+static void take_user(uid_t uid)
+{
+	if (uid > 0 && (setgroups(0, NULL) < 0 || setgid(uid) < 0 || setuid(uid) < 0))
+		give_up("setuid");
 }
 
 static void write_file(const char *path, const char *text)
@@ -234,9 +241,7 @@ static void become(char *program[], const struct limits *limits, pid_t keeper)
 	setrlimit(RLIMIT_CORE, &no_core);
 	if (limits->fixed_addresses)
 		personality(ADDR_NO_RANDOMIZE); /* where it is forbidden, we do without */
-	if (limits->uid > 0 &&
-	    (setgroups(0, NULL) < 0 || setgid(limits->uid) < 0 || setuid(limits->uid) < 0))
-		give_up("setuid");
+	take_user(limits->uid);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	stay_in_places();
 	/* Should the keeper itself be killed. After setuid, which forgets it. */
@@ -461,12 +466,16 @@ int main(int argc, char *argv[])
 {
 	struct limits limits = { .filter = -1 };
 	size_t variables = 0;
+	bool only_become = false;
 	const char *scratch = NULL, *last_pid = NULL;
 
-	for (int option; (option = getopt(argc, argv, "+u:Urn:f:m:t:o:R:W:s:d:p:c:e:")) != -1;) {
+	for (int option; (option = getopt(argc, argv, "+u:xUrn:f:m:t:o:R:W:s:d:p:c:e:")) != -1;) {
 		switch (option) {
 		case 'u':
 			limits.uid = (uid_t)number(optarg);
+			break;
+		case 'x':
+			only_become = true;
 			break;
 		case 'U':
 			limits.user_namespace = true;
@@ -515,9 +524,14 @@ int main(int argc, char *argv[])
 			return 2;
 		}
 	}
+	if (only_become && optind < argc) {
+		take_user(limits.uid);
+		execv(argv[optind], argv + optind);
+		give_up(argv[optind]);
+	}
 	if (control < 0 || optind == argc) {
 		fprintf(stderr,
-			"usage: keeper [-u UID] [-U] [-r] [-n NPROC] [-f FSIZE] [-m MEMORY] "
+			"usage: keeper [-u UID] [-x] [-U] [-r] [-n NPROC] [-f FSIZE] [-m MEMORY] "
 			"[-t CPU] [-o NOFILE] [-R PATH ...] [-W PATH ...] [-s FD] [-d PATH] "
 			"[-p PID] [-e NAME=VALUE ...] -c FD -- PROGRAM [ARG ...]\n");
 		return 2;

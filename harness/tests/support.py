@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import pytest
 
-from forklab import paths
+from forklab import paths, procfs
 from forklab.result import Result
 
 T = TypeVar("T")
@@ -51,6 +51,12 @@ def running(mark: str) -> dict[int, str]:
 def mark_of(grader: int) -> str:
     """What is in the command line of each server that the grader with that pid started."""
     return f"/run-{grader}-"
+
+
+def at_work(pid: int) -> list[int]:
+    """The workers below a process (forklab.worker) that have started a server."""
+    below = procfs.Family(pid).members()
+    return [one.pid for one in below if "/out/server" in str(running(mark_of(one.pid)))]
 
 
 def run_folders(grader: int, kit: Path = paths.KIT) -> list[Path]:

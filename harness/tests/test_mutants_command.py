@@ -17,6 +17,7 @@ from forklab.mutants import mutants
 from tests.support import (
     COMMAND,
     DEADLINE,
+    at_work,
     environment,
     forklab,
     mark_of,
@@ -177,18 +178,17 @@ def test_interrupted(kit, interrupt):
         start_new_session=True,
     )
 
-    def at_work() -> list[int]:
-        """Those of the commands that have started a server."""
-        commands = running(mark_of(process.pid))
-        return [pid for pid in commands if "/out/server" in str(running(mark_of(pid)))]
+    def two() -> list[int]:
+        return pids if len(pids := at_work(process.pid)) == 2 else []
 
-    commands = wait_until(lambda: at_work() if len(at_work()) == 2 else [], "two servers")
+    workers = wait_until(two, "two servers")
     interrupt(process.pid)
     _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == INTERRUPTED
     assert b"stopped before the end" in err
     assert b"Traceback" not in err
-    for pid in (process.pid, *commands):
+    for pid in workers:
+        assert not Path(f"/proc/{pid}").exists()
         assert running(mark_of(pid)) == {}
         assert run_folders(pid, kit) == []
     assert running(str(kit)) == {}

@@ -17,7 +17,16 @@ from forklab.errors import GraderError
 from forklab.gallery import Exhibit
 from forklab.limits import MEBIBYTE
 from forklab.result import Result
-from tests.support import COMMAND, environment, forklab, mark_of, run_folders, running, wait_until
+from tests.support import (
+    COMMAND,
+    at_work,
+    environment,
+    forklab,
+    mark_of,
+    run_folders,
+    running,
+    wait_until,
+)
 
 LABS = list(paths.LAB_FOLDERS)
 CORES = sorted(os.sched_getaffinity(0))

@@ -19,6 +19,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 ASCII_BARS = " .:-=+*%@"
 MOST = 5  # checks that are shown
 MOST_NAMES = 10  # entries of a list that are shown
+MOST_EQUAL = 3  # names of one program that are shown
 
 
 def show(console: Console, marks: ClassMarks, out: Path) -> None:
@@ -41,7 +42,7 @@ def show(console: Console, marks: ClassMarks, out: Path) -> None:
     late = [(one.student, one.lab) for one in marks.marks if one.late]
     _list(console, "Late", _by_student(late), len(late))
     _list(console, "Missing", _by_student(marks.missing), len(marks.missing))
-    _list(console, "The same program", [" = ".join(equal) for equal in marks.duplicates])
+    _list(console, "The same program", [_equal(names) for names in marks.duplicates])
     _list(console, "Not graded", [f"{where}: {why}" for where, why in marks.unplaced])
     graded, errors = sum(map(len, by_lab.values())), len(marks.errors)
     ended = f"\n{graded} marks"
@@ -103,6 +104,11 @@ def _by_student(missing: Iterable[tuple[str, str]]) -> list[str]:
     for student, lab in missing:
         labs[student].append(lab)
     return [f"{student}: {' '.join(of)}" for student, of in labs.items()]
+
+
+def _equal(names: Sequence[str]) -> str:
+    more = [f"{len(names) - MOST_EQUAL} more"] * (len(names) > MOST_EQUAL)
+    return " = ".join([*names[:MOST_EQUAL], *more])
 
 
 def _list(console: Console, title: str, entries: Sequence[str], count: int = 0) -> None:
