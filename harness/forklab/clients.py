@@ -22,12 +22,14 @@ T = TypeVar("T")
 
 CHUNK = 1 << 16  # bytes taken from a socket at once
 KEPT = 400  # bytes of each event that a transcript keeps
+MOST_NAPS = 15.0  # seconds of naps in one exchange: a server that dawdles on would never be done
 
 
 class Patience(Protocol):
     """Who knows when waiting is in vain."""
 
     port: int
+    napped: float  # seconds so far that were waited while the server slept, to wake by itself
 
     def wait_for(self, condition: Callable[[], T], readable: Sequence[socket.socket] = ()) -> T: ...
 
@@ -220,12 +222,13 @@ class Client:
 
         ``slow``: reads nothing before every buffer on the way is full and the server stuck, and
         then only when it can't send. ``meanwhile`` is called again and again. ``enough``: how many
-        bytes back will do. Gives up when the server makes no headway.
+        bytes back will do. Gives up when the server makes no headway, or naps too much meanwhile.
         """
         rest = memoryview(data)
         wanted = len(self.received) + (len(data) if enough is None else enough)
         is_stuck = not slow
-        while not self.ended and self._open:
+        patience_ends = self._patience.napped + MOST_NAPS
+        while not self.ended and self._open and self._patience.napped < patience_ends:
             sent = self._send_odd_sized(rest) if slow else self.send(rest)
             rest = rest[sent:]
             if sent and slow:

@@ -18,6 +18,7 @@ from forklab.probe import Probe
 from forklab.rubric import expect
 from forklab.server import WALL_SECONDS, Server, reserve_port
 
+MANY_PORTS = 1000  # no server has a use for so many
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0",  # a server that runs for ever need not free what it holds
     "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -62,7 +63,7 @@ class Launcher:
         """The port for the next server: a free one, or the one that this program insists on."""
         fixed = self.habits.fixed_port
         if fixed is None:
-            return self._stack.enter_context(reserve_port())
+            return self.free_port()
         if not self._holds_fixed_port:
             self._stack.enter_context(_hold_port(fixed))
             self._holds_fixed_port = True
@@ -70,7 +71,16 @@ class Launcher:
 
     def free_port(self) -> int:
         """A port that nobody uses, whatever the program insists on."""
-        return self._stack.enter_context(reserve_port())
+        try:
+            return self._stack.enter_context(reserve_port())
+        except GraderError:
+            taken = max((len(one.listeners()) for one in self.servers), default=0)
+            expect(
+                taken < MANY_PORTS,
+                expected="a server that listens on its own port and leaves the others alone",
+                seen=f"it listens on {taken} ports, and no other server can be started",
+            )
+            raise
 
     def new_probe(self) -> Probe:
         """Faults on cue, for one server."""

@@ -129,12 +129,7 @@ class Server:
             self._contained: contain.Contained = contain.start(
                 [binary, *arguments],
                 cwd=folder / "home",
-                env={
-                    "PATH": "/usr/bin:/bin",
-                    "LC_ALL": "C",
-                    **(env or {}),
-                    **(probe.env if probe else {}),
-                },
+                env=env,
                 stdout=out.fileno(),
                 stderr=err.fileno(),
                 limits=self._limits,
@@ -148,6 +143,7 @@ class Server:
         self.most_processes = 0  # the largest family that was seen
         self.restless = False  # it was waited for to sleep, and didn't
         self.fidgets = False  # it was waited for while it napped, in vain
+        self.napped = 0.0  # seconds that it was waited for while it slept, to wake by itself
         self._family = procfs.Family(self._contained.keeper_pid)
 
     def __enter__(self) -> Server:
@@ -349,6 +345,8 @@ class Server:
             else:
                 # A long pause may be the machine's fault, and does not count as its nap.
                 napped += min(now - looked, LONGEST_LOOK)
+                if not rest.for_ever:
+                    self.napped += min(now - looked, LONGEST_LOOK)
                 if nap is None or rest.threads != nap.threads:  # it was awake in between
                     nap, nap_began = rest, now
                 if now - nap_began >= (SURE_SECONDS if rest.for_ever else TIMER_SECONDS):

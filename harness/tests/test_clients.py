@@ -50,6 +50,8 @@ class Peer:
         with conn, suppress(OSError):
             self._serve(conn)
 
+    napped = 0.0
+
     def wait_for(self, condition: Callable[[], T], readable: Sequence[socket.socket] = ()) -> T:
         end = time.monotonic() + self._seconds
         while not (value := condition()) and time.monotonic() < end:

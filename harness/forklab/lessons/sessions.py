@@ -26,7 +26,7 @@ def exit_ends_the_session(server: Server, clients: Clients, others: bool = True)
     for command in (b"exit\n", b"exit\r\n"):
         client = clients.connect()
         expect_echo(client, b"I go\n")
-        server.settle()  # so that whoever inherited the connection without a use for it has closed it
+        server.settle()  # whoever inherited the connection without a use for it has closed it
         servers = server.holders(client.port)
         before = len(client.received)
         client.send(command)

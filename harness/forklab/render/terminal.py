@@ -142,6 +142,11 @@ class Report:
                 self._print(Text("Also", "bold"))
                 for one in failed[1:]:
                     self._print(f"{one.id} {one.name}: {one.seen}", indent=2)
+        if result.limits:
+            self._print()
+            self._print(Text("Limits that it came to", "bold"))
+            for limit in result.limits:
+                self._print(f"{limit.limit}: {limit.text}", indent=2)
         self._print()
         self._score(result, best)
 
