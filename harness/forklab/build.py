@@ -168,7 +168,8 @@ def compile_program(source: Path, folder: Path, flags: tuple[str, ...] = ()) -> 
     if ended is None:
         output += f"\n{limits['wall']}"
     elif ended.signal is not None:
-        output += f"\nThe compiler was {ended}"
+        name = contain.signal_name(ended.signal)
+        output += f"\nThe compiler was killed by {name}.\n{ended.because}"
     return Built(None, output.strip() or f"The compiler said nothing ({ended}).", seconds, limits)
 
 

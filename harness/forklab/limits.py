@@ -17,7 +17,9 @@ class Limits:
 
     processes: int = field(
         default=64,
-        metadata={"reached": "It had {} processes at once, all that it may have: fork failed."},
+        metadata={
+            "reached": "It had {} processes (or threads) at once, all that it may: the next failed."
+        },
     )
     memory: int = field(
         default=512 * MEBIBYTE,  # bytes in use, by all of them together

@@ -1,0 +1,8 @@
+/*
+ * includes-dev-zero: includes a file without an end.
+ */
+#include "/dev/zero"
+int main(void)
+{
+	return 0;
+}
