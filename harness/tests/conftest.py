@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from forklab import contain, server
+from forklab import contain, rubric, server
 from forklab.contain import Contained
 from forklab.limits import Limits
 from tests.support import compile_c, copy_kit, running
@@ -47,6 +47,15 @@ def mark() -> Iterator[str]:
 
 
 Play = Callable[..., Contained]
+
+
+@pytest.fixture(autouse=True)
+def own_diagnoses_are_forgotten() -> Iterator[None]:
+    """What a test adds to the catalogue (forklab.own) is not the next one's."""
+    known = set(rubric.diagnoses())
+    yield
+    if set(rubric.diagnoses()) != known:
+        rubric.diagnoses.cache_clear()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from forklab.limits import MEBIBYTE, Limits
 
 def test_the_docs_have_the_table():
     text = (paths.KIT / "docs" / "grading.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(\w+)` \| (\d+) (?:MiB|s|)", text, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\d+) ", text, re.MULTILINE))
     values = {name: getattr(Limits(), name) for name in limits.NAMES}
     shown = {
         name: value // MEBIBYTE if name in limits.SIZES else value for name, value in values.items()

@@ -24,7 +24,7 @@ from forklab.result import Result
 from tests import hostile_support
 from tests.support import COMMAND, DEADLINE, copy_kit, environment, running, wait_until
 
-SIZE = int(os.environ.get("FORKLAB_CLASS", "24"))
+SIZE = int(os.environ.get("FORKLAB_CLASS", "12"))
 HOSTILE_ONES = max(2, SIZE // 10)
 SECONDS = 60 + 10 * SIZE  # for one batch; only a broken kit lets it pass
 
