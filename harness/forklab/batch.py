@@ -23,13 +23,13 @@ from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from forklab import contain, interrupts, store, submissions, worker
 from forklab.errors import GraderError, UsageError
 from forklab.evidence import plain
 from forklab.interrupts import Inbox
 from forklab.marks import ClassMarks, Mark
+from forklab.render.bar import make_bar
 from forklab.result import ERROR, GRADER_ERROR, Result, write_atomically
 from forklab.store import Store
 from forklab.submissions import Submitted, Survey
@@ -177,10 +177,7 @@ def _grade_missing(
     ]
     faults: dict[Key, tuple[Task, Result | str]] = {}
     inbox: Inbox[Done] = Inbox()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bar = Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    )
+    bar = make_bar(console)
 
     def run(some: Sequence[tuple[Key, Task]], those: Graders) -> None:
         """Grades these. What comes of them is in the records or in ``faults``."""

@@ -187,7 +187,7 @@ class Contained:
         self._pids: dict[str, int] = {}  # who said the last line that began with that word
         self.exit: Exit | None = None  # see poll()
         self._await_start()
-        self._family = procfs.Family(self.keeper_pid)  # for the watch, which is another thread
+        self.family = procfs.Family(self.keeper_pid)  # all that came of it
         _watched.add(self)
         _watch_all()
 
@@ -277,7 +277,7 @@ class Contained:
 
     def watch(self) -> None:
         """Kills the processes if they hold more than they may; called every now and then."""
-        members = self._family.members()
+        members = self.family.members()
         if sum(max(1, one.threads) for one in members) >= self._limits.processes:
             self.reached.add("processes")
         if self._is_over_memory([one.pid for one in members]):

@@ -9,13 +9,13 @@ import os
 from collections.abc import Generator, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from forklab import gallery, paths
 from forklab.errors import UsageError
 from forklab.gallery import Exhibit, Graded, Graders
 from forklab.render import pages
+from forklab.render.bar import make_bar
 from forklab.render.terminal import MARKS, STYLES, make_console
 from forklab.result import CheckResult, write_atomically
 from forklab.rubric import of_lab
@@ -62,11 +62,7 @@ def grade_all(
 
     Raises GraderError where a grading left no record. To be closed, if not taken to its end.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bar = Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    )
-    with Graders(jobs) as graders, bar:
+    with Graders(jobs) as graders, make_bar(console) as bar:
         task = bar.add_task(what, total=len(exhibits))
         for graded in graders.grade_all(exhibits):
             bar.advance(task)

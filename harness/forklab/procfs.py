@@ -88,7 +88,8 @@ class Family:
 
     It reads /proc/PID/stat only of processes that it has not met before or that are its own: who
     was once seen elsewhere in the tree cannot come below ``root`` later. (/proc/PID/task/TID/
-    children would be faster still, but may leave children out while one of them ends.)
+    children would be faster still, but may leave children out while one of them ends.) Threads may
+    share one: what either has learned of a process is true for the other.
     """
 
     def __init__(self, root: int) -> None:

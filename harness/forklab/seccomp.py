@@ -8,7 +8,6 @@ away. The filter is made by libseccomp (seccomp_rule_add(3)); without it there i
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import errno
 import os
 import tempfile

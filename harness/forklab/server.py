@@ -144,7 +144,6 @@ class Server:
         self.restless = False  # it was waited for to sleep, and didn't
         self.fidgets = False  # it was waited for while it napped, in vain
         self.napped = 0.0  # seconds that it was waited for while it slept, to wake by itself
-        self._family = procfs.Family(self._contained.keeper_pid)
 
     def __enter__(self) -> Server:
         return self
@@ -189,7 +188,7 @@ class Server:
 
     def family(self) -> list[Process]:
         """The server and all its descendants, zombies too, those that daemonised too."""
-        members = self._family.members()
+        members = self._contained.family.members()
         self.most_processes = max(self.most_processes, len(members))
         return members
 

@@ -83,11 +83,15 @@ def _has_bwrap() -> bool:
     number = "echo 4711 > /proc/sys/kernel/ns_last_pid"
     tried = ["/bin/sh", "-c", number + " && (exec sh -c 'test $$ -gt 4711')"]
     mounts = ["--ro-bind", "/", "/", "--proc", "/proc"]
+    uid = UIDS.start if _has_uids() else None
     with suppress(OSError):
         return not subprocess.run(
-            [*_as_user(UIDS.start), *_bwrap(mounts), "--", *tried],
+            [*_bwrap(mounts), "--", *tried],
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else [],
         ).returncode
     return False
 
@@ -118,12 +122,6 @@ _WHY = {
 }
 
 
-def _as_user(uid: int) -> list[str]:
-    if os.geteuid() != 0:
-        return []
-    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"]
-
-
 def _bwrap(mounts: Sequence[str]) -> list[str]:
     return [
         *(shutil.which("bwrap") or "bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc"),
@@ -147,8 +145,6 @@ def is_of_the_system(path: str | Path) -> bool:
 
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
-
-
 CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000  # unshare(2)
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1  # netdevice(7)
 
