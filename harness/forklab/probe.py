@@ -35,7 +35,9 @@ class _Page(ctypes.Structure):
         ("hurry", ctypes.c_int),
         ("time_outs", ctypes.c_int),
         ("timed_out", ctypes.c_int),
+        ("linger", ctypes.c_int),
         ("groups_killed", ctypes.c_int),
+        ("kills_missed", ctypes.c_int),
         ("line_buffered", ctypes.c_int),
         ("watch_handler", ctypes.c_int),
         ("handler_runs", ctypes.c_int),
@@ -73,6 +75,10 @@ class Probe:
         """The next fork fails with that errno."""
         self._page.fork_errno = error
         self._page.fork_failures = times
+
+    def linger_in_fork(self) -> None:
+        """From now on fork comes back in the parent only when the child has ended."""
+        self._page.linger = 1
 
     @property
     def forks(self) -> int:
@@ -136,6 +142,11 @@ class Probe:
     def groups_killed(self) -> int:
         """How often it sent a signal to everybody, or to a process group that it did not make."""
         return int(self._page.groups_killed)
+
+    @property
+    def kills_missed(self) -> int:
+        """How often it sent a signal to a process that was no more: ended, and reaped (kill(2))."""
+        return int(self._page.kills_missed)
 
     def buffer_lines(self) -> None:
         """Standard output is line-buffered, as on a terminal. Before the server starts."""

@@ -5,13 +5,15 @@
  * do stands in a page that it shares with the grader: the descriptor FORKLAB_PROBE, memory that
  * nobody can make shorter (memfd_create(2), sealed). With a page of zeros it changes nothing.
  *
- *	fork		fails with fork_errno, fork_failures times
+ *	fork		fails with fork_errno, fork_failures times; comes back in the parent only when
+ *			the child has ended, if linger is set
  *	accept		fails with accept_errno, accept_failures times
  *	bind		is noted, and when it fails, why
  *	write, send	on a socket take at most write_limit bytes
  *	SO_RCVTIMEO	is a millisecond, whatever was asked for, if hurry is set; how often it
  *			ran out is counted
- *	kill		is noted when it goes to a group that the program did not make
+ *	kill		is noted when it goes to a group that the program did not make, or to a process
+ *			that is no more
  *	stdout		is line-buffered, as on a terminal, if line_buffered is set
  *	SIGCHLD's handler	is watched if watch_handler is set: what it calls, what it does to errno
  */
@@ -31,6 +33,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -42,7 +45,8 @@ static struct page {
 	int bind_errno, bind_port, last_bind_port;
 	int write_limit;
 	int hurry, time_outs, timed_out;
-	int groups_killed;
+	int linger;
+	int groups_killed, kills_missed;
 	int line_buffered;
 	int watch_handler, handler_runs;
 	int errno_changed, errno_seen;
@@ -124,15 +128,28 @@ static bool fork_fails(void)
 	return true;
 }
 
+/* Gives a child all the time to end before its parent knows its pid. It is not reaped here. */
+static pid_t lingered(pid_t child)
+{
+	siginfo_t info;
+	int saved_errno = errno;
+
+	if (child > 0 && page->linger)
+		while (waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
+			;
+	errno = saved_errno;
+	return child;
+}
+
 pid_t fork(void)
 {
-	return fork_fails() ? -1 : REAL(fork)();
+	return fork_fails() ? -1 : lingered(REAL(fork)());
 }
 
 /* As fork, without handlers of pthread_atfork; since glibc 2.34. */
 pid_t _Fork(void)
 {
-	return fork_fails() ? -1 : REAL(_Fork)();
+	return fork_fails() ? -1 : lingered(REAL(_Fork)());
 }
 
 /* A vfork that comes back through this frame can't share its memory: POSIX allows a fork. */
@@ -277,7 +294,10 @@ int kill(pid_t pid, int signal_number)
 
 	if (signal_number != 0 && (pid == -1 || (to_group && !made_a_group)))
 		page->groups_killed++;
-	return REAL(kill)(pid, signal_number);
+	int result = REAL(kill)(pid, signal_number);
+	if (result < 0 && pid > 0 && signal_number != 0 && errno == ESRCH)
+		page->kills_missed++;
+	return result;
 }
 
 int killpg(pid_t group, int signal_number)

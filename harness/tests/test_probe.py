@@ -97,6 +97,23 @@ int main(int argc, char *argv[])
 	} else if (!strcmp(role, "kill-nobody")) {
 		kill(-1, 0); /* what that returns hangs on who else is there */
 		print("kill", kill(0, 0) + kill(getpid(), SIGURG));
+	} else if (!strcmp(role, "kill-the-ended")) {
+		pid_t child = fork(); /* it naps: without the probe it runs on */
+
+		if (child == 0) {
+			usleep(30000);
+			_exit(0);
+		}
+		print("ended", waitpid(child, NULL, WNOHANG) == child);
+		print("kill", kill(child, SIGTERM));
+	} else if (!strcmp(role, "kill-zombie")) {
+		pid_t child = fork();
+
+		if (child == 0)
+			_exit(0);
+		print("kill", kill(child, SIGTERM)); /* it may still run */
+		wait(NULL);
+		print("kill", kill(child, 0));
 	} else if (!strcmp(role, "ignore-first")) {
 		signal(SIGCHLD, SIG_IGN);
 		have_child();
@@ -215,6 +232,22 @@ def test_a_signal_to_the_group_of_who_started_it_is_counted(play, probe, role):
 def test_a_signal_to_its_own_or_to_nobody_is_not(play, probe, role):
     assert play(role) == {"kill": [0]}
     assert probe.groups_killed == 0
+
+
+@pytest.mark.parametrize(("role", "missed"), [("kill-the-ended", 1), ("kill-zombie", 0)])
+def test_a_signal_to_a_process_that_was_reaped_is_counted(play, probe, role, missed):
+    probe.linger_in_fork()
+    play(role)
+    assert probe.kills_missed == missed
+
+
+def test_fork_comes_back_when_the_child_has_ended(play, probe):
+    probe.linger_in_fork()
+    assert play("kill-the-ended") == {"ended": [1], "kill": [-errno.ESRCH]}
+
+
+def test_fork_comes_back_at_once_unless_told_to_linger(play):
+    assert play("kill-the-ended") == {"ended": [0], "kill": [0]}
 
 
 # The first fork

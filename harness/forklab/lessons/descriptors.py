@@ -92,6 +92,7 @@ def child_ends_with_its_client(server: Server, clients: Clients) -> None:
     crowd.greet()
     crowd.close()
     server.wait_for(lambda: not server.living())
+    at_rest = server.settle()  # what its child did to it has struck by now
     expect(
         server.is_running(),
         expected="a server that goes on when its clients leave",
@@ -99,7 +100,6 @@ def child_ends_with_its_client(server: Server, clients: Clients) -> None:
         diagnosis="child-ends-the-server",
     )
     left = server.living()
-    at_rest = server.settle()
     expect(
         not left,
         expected="no child left when all clients are gone",

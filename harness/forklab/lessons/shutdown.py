@@ -90,6 +90,32 @@ def waits_for_slow_children(launch: Launcher) -> None:
         _ends_with_its_last_child(server, client, probe)
 
 
+def forgets_who_has_ended(launch: Launcher) -> None:
+    """SIGTERM, when the only child has long been reaped: its pid is nobody's, or somebody else's.
+
+    The child ends before fork has returned in its parent, the earliest that it can: a SIGCHLD
+    which is not blocked then is handled before the parent has noted whom it stands for.
+    """
+    probe = launch.new_probe()
+    server = launch.listening(probe=probe)
+    probe.linger_in_fork()
+    with Clients(server, launch.habits.greeting) as clients:
+        clients.connect().close()
+        server.wait_for(lambda: probe.forks and not server.living())
+        server.settle()
+        server.kill(signal.SIGTERM)
+        server.wait_for(lambda: server.exit)
+    if probe.ignored_at_first_fork:
+        return  # no handler could tell it, which is another check's matter
+    expect(
+        not probe.kills_missed,
+        expected="signals for children that are still there",
+        seen="it signals a process that it has already reaped",
+        evidence=lambda: last_words(server),
+        diagnosis="signals-the-reaped",
+    )
+
+
 def _ends_with_its_last_child(server: Server, client: Client, probe: Probe) -> None:
     child = child_of(server, client)
     with server.frozen(child):
