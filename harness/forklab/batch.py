@@ -3,23 +3,16 @@
 Every result is on disk as soon as it is there (forklab.store). So a batch that was stopped, in
 whatever way, goes on with the same command; what it writes in the end is made from the records
 alone, in the order of students and labs, and does not depend on when they were graded.
-
-The gradings run on any ``concurrent.futures.Executor`` (:class:`Graders`): threads of this process,
-each with a worker process of its own, if no other is given.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
-import os
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -27,6 +20,7 @@ from rich.console import Console
 from forklab import contain, interrupts, store, submissions, worker
 from forklab.errors import GraderError, UsageError
 from forklab.evidence import plain
+from forklab.graders import Graders, grade_all, here
 from forklab.interrupts import Inbox
 from forklab.marks import ClassMarks, Mark
 from forklab.render.bar import make_bar
@@ -38,7 +32,6 @@ from forklab.worker import Options, Task
 ALL_JUDGED, NOT_ALL_JUDGED = 0, 4  # exit statuses: whether students pass is no matter of these
 
 Key = tuple[str, str]  # a program: its lab, and the hash of its files
-Judged = tuple[Key, Task, Result | str]  # instead of a result: why there is none
 
 
 @dataclass(frozen=True)
@@ -53,33 +46,6 @@ class Request:
     jobs: int | None = None  # None: one for each processor
     regrade: str | None = None  # a lab, or "all"
     options: Options = field(default_factory=Options)
-
-
-@dataclass(frozen=True)
-class Graders:
-    """Who grades: an executor, which ``grade`` is submitted to."""
-
-    executor: Executor
-    in_flight: int  # tasks that it has at a time: enough to keep it busy, and no more in memory
-    in_words: str  # "2 at a time"
-    interrupt: Callable[[], None] = lambda: None  # makes what is under way end soon
-    grade: Callable[[Task], str] = worker.grade  # what it does
-    # Why there is no result, from what the executor raised. Raises GraderError or UsageError where
-    # there would be none of the others either.
-    explain: Callable[[Exception], str] = lambda problem: (
-        f"the grading was lost: {str(problem) or type(problem).__name__}"
-    )
-
-
-@contextmanager
-def here(jobs: int | None = None) -> Iterator[Graders]:
-    """Threads of this process, with a worker process each; none is left afterwards."""
-    jobs = jobs or len(os.sched_getaffinity(0))
-    try:
-        with ThreadPoolExecutor(jobs, thread_name_prefix="grader") as pool:
-            yield Graders(pool, 2 * jobs, f"{jobs} at a time", worker.interrupt_all)
-    finally:
-        worker.end_all()
 
 
 def batch(
@@ -172,19 +138,20 @@ def _grade_missing(
     if not missing:
         console.print(f"All {kept} programs are graded already.")
         return {}
-    tasks = [
-        (key, Task(one.lab, one.files, one.where, request.options)) for key, one in missing.items()
-    ]
-    faults: dict[Key, tuple[Task, Result | str]] = {}
-    inbox: Inbox[Done] = Inbox()
+    tasks = {
+        key: Task(one.lab, one.files, one.where, request.options) for key, one in missing.items()
+    }
+    faults: dict[Key, Result | str] = {}
+    inbox: Inbox[tuple[Key, Future[str] | Exception]] = Inbox()
     bar = make_bar(console)
 
-    def run(some: Sequence[tuple[Key, Task]], those: Graders) -> None:
+    def run(keys: Sequence[Key], those: Graders) -> None:
         """Grades these. What comes of them is in the records or in ``faults``."""
+        some = [(key, tasks[key]) for key in keys]
         with closing(grade_all(some, those, inbox)) as gradings:
-            for key, task, judged in gradings:
+            for key, judged in gradings:
                 if isinstance(judged, str) or judged.verdict == GRADER_ERROR:
-                    faults[key] = (task, judged)
+                    faults[key] = judged
                 else:
                     records.put(*key, judged)
                     missing.pop(key)
@@ -198,9 +165,9 @@ def _grade_missing(
             console.print(f"Grading {what}{before}, {those.in_words}.", soft_wrap=True)
             with bar:
                 shown = bar.add_task("grading", total=len(tasks))
-                run(tasks, those)
-                for key, (task, _) in list(faults.items()):  # once more, alone: was it the load?
-                    run([(key, task)], those)
+                run(list(tasks), those)
+                for key in list(faults):  # once more, alone: was it the load?
+                    run([key], those)
     except OSError as problem:
         raise _no_writing(request, problem) from problem
     except KeyboardInterrupt:
@@ -211,71 +178,7 @@ def _grade_missing(
             soft_wrap=True,
         )
         raise
-    return {key: judged for key, (_, judged) in faults.items()}
-
-
-Done = tuple[Key, Task, "Future[str] | Exception"]
-
-
-def grade_all(
-    tasks: Iterable[tuple[Key, Task]], graders: Graders, inbox: Inbox[Done]
-) -> Generator[Judged, None, None]:
-    """Each with its result, or why there is none, in the order in which they are done.
-
-    Raises KeyboardInterrupt when ``inbox`` tells so. At its end nothing is under way any more.
-    """
-    waiting = iter(tasks)
-    running: set[Future[str]] = set()
-
-    def submit(key: Key, task: Task) -> None:
-        try:
-            future = graders.executor.submit(graders.grade, task)
-        except Exception as problem:  # the executor is broken
-            broken = problem
-            inbox.put(lambda: (key, task, broken))
-        else:
-            running.add(future)
-            future.add_done_callback(lambda done: inbox.put(lambda: (key, task, done)))
-
-    def submit_next(how_many: int) -> int:
-        """Returns how many there were."""
-        some = list(islice(waiting, how_many))
-        for key, task in some:
-            submit(key, task)
-        return len(some)
-
-    under_way = submit_next(graders.in_flight)
-    try:
-        while under_way:
-            key, task, done = inbox.take()
-            under_way -= 1
-            if isinstance(done, Future):
-                running.discard(done)
-            under_way += submit_next(1)
-            yield key, task, _judged(done, graders)
-    finally:
-        _abandon(running, graders)
-
-
-def _judged(done: Future[str] | Exception, graders: Graders) -> Result | str:
-    """The result of one grading, or why there is none."""
-    try:
-        if isinstance(done, Exception):
-            raise done
-        return Result.from_json(done.result())
-    except GraderError as problem:
-        return str(problem)
-    except Exception as problem:  # of the executor: a machine is gone, a task can't be sent
-        return graders.explain(problem)
-
-
-def _abandon(running: Iterable[Future[str]], graders: Graders) -> None:
-    """Waits until those are over, and makes it soon."""
-    left = [one for one in running if not one.cancel()]
-    deadline = time.monotonic() + contain.SETTLE_SECONDS
-    while left and time.monotonic() < deadline:
-        graders.interrupt()
-        left = list(concurrent.futures.wait(left, timeout=0.1).not_done)
+    return faults
 
 
 # What comes of it ----------------------------------------------------------------------------

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from forklab import contain, store, tiers, worker
-from forklab.batch import Graders
 from forklab.errors import GraderError, UsageError
+from forklab.graders import Graders
 from forklab.worker import Options, Task
 
 P = ParamSpec("P")

@@ -10,16 +10,16 @@ from being judged, ``skips``. All other checks pass.
 
 from __future__ import annotations
 
-import concurrent.futures
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from forklab import interrupts, paths, worker
+from forklab import interrupts, paths
 from forklab.errors import GraderError
+from forklab.graders import Graders, grade_all
 from forklab.interrupts import Inbox
 from forklab.result import FAILED, CheckResult, Result
 from forklab.worker import Options, Task
@@ -125,58 +125,20 @@ def _exhibit(folder: Path, lab: str, name: str, entry: Mapping[str, object]) -> 
 Graded = tuple[Exhibit, Result]
 
 
-class Graders:
-    """Grades servers side by side, as a batch does (forklab.worker); use it as a context.
+def grade(exhibits: Sequence[Exhibit], graders: Graders) -> Generator[Graded, None, None]:
+    """Each with its record, in the order in which they are done. To be closed, if not taken whole.
 
-    At the context's end those that still run are stopped, and nothing is left of them.
+    Raises GraderError where there is no record, and KeyboardInterrupt.
     """
-
-    def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
-        self._pool = ThreadPoolExecutor(jobs)
-        self._running: set[Future[Result]] = set()
-
-    def __enter__(self) -> Graders:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        while concurrent.futures.wait(list(self._running), timeout=0.1).not_done:
-            worker.interrupt_all()
-        self._pool.shutdown()
-        worker.end_all()
-
-    def grade_all(self, exhibits: Sequence[Exhibit]) -> Iterator[Graded]:
-        """Each with its record, in the order in which they are done.
-
-        Raises GraderError where there is no record, and KeyboardInterrupt.
-        """
-        done: Inbox[Graded] = Inbox()
-
-        def tell(exhibit: Exhibit, grading: Future[Result]) -> None:
-            done.put(lambda: (exhibit, grading.result()))
-
-        with interrupts.told_to(done):
-            for one in exhibits:
-                self.grade(one).add_done_callback(partial(tell, one))
-            for _ in exhibits:
-                yield done.take()
-
-    def grade(self, exhibit: Exhibit) -> Future[Result]:
-        """The record of one grading, once it is there.
-
-        The future raises GraderError if there is no record.
-        """
-        grading = self._pool.submit(_grade, exhibit)
-        self._running.add(grading)
-        grading.add_done_callback(self._running.discard)
-        return grading
+    inbox: Inbox[tuple[Exhibit, Future[str] | Exception]] = Inbox()
+    tasks = [(one, _task(one)) for one in exhibits]
+    with interrupts.told_to(inbox), closing(grade_all(tasks, graders, inbox)) as gradings:
+        for one, judged in gradings:
+            if isinstance(judged, str):
+                raise GraderError(f"{one.lab} {one.name}: no record: {judged}")
+            yield one, judged
 
 
-def _grade(exhibit: Exhibit) -> Result:
+def _task(exhibit: Exhibit) -> Task:
     files = {"server.c": exhibit.source.encode()}
-    task = Task(exhibit.lab, files, exhibit.name, Options(trusted=True))  # they are the kit's own
-    try:
-        return Result.from_json(worker.grade(task))
-    except GraderError as problem:
-        raise GraderError(f"{exhibit.lab} {exhibit.name}: no record: {problem}") from problem
+    return Task(exhibit.lab, files, exhibit.name, Options(trusted=True))  # they are the kit's own

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
+from contextlib import closing
 
 from rich.console import Console
 from rich.text import Text
 
 from forklab import gallery, paths
 from forklab.errors import UsageError
-from forklab.gallery import Exhibit, Graded, Graders
+from forklab.gallery import Exhibit, Graded
+from forklab.graders import here
 from forklab.render import pages
 from forklab.render.bar import make_bar
 from forklab.render.terminal import MARKS, STYLES, make_console
@@ -62,9 +64,13 @@ def grade_all(
 
     Raises GraderError where a grading left no record. To be closed, if not taken to its end.
     """
-    with Graders(jobs) as graders, make_bar(console) as bar:
+    with (
+        here(jobs) as graders,
+        closing(gallery.grade(exhibits, graders)) as gradings,
+        make_bar(console) as bar,
+    ):
         task = bar.add_task(what, total=len(exhibits))
-        for graded in graders.grade_all(exhibits):
+        for graded in gradings:
             bar.advance(task)
             yield graded
 

@@ -27,9 +27,10 @@ CLASS = "forklab/class/1"  # the schema of OUT/class.json: whose record is which
 
 # What of forklab/ no verdict hangs on. A file that is not named here counts.
 NO_MATTER = {
-    *("batch.py", "bench.py", "bundles", "cli.py", "cluster.py", "compare.py", "gallery.py"),
-    *("interrupts.py", "marks.py", "mutants.py", "progress.py", "render", "soak.py", "store.py"),
-    *("submissions.py", "unpack.py", "watch.py", "__main__.py", "__pycache__"),
+    *("batch.py", "bench.py", "bundles", "cli.py", "cluster.py", "compare.py", "draw"),
+    *("gallery.py", "graders.py", "interrupts.py", "marks.py", "mutants.py", "play"),
+    *("progress.py", "render", "soak.py", "store.py", "submissions.py", "trace", "unpack.py"),
+    *("watch.py", "__main__.py", "__pycache__"),
 }
 
 

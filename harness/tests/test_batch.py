@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from forklab import batch, cli, gallery, tiers, worker
-from forklab.batch import ALL_JUDGED, NOT_ALL_JUDGED, Graders, Request
+from forklab.batch import ALL_JUDGED, NOT_ALL_JUDGED, Request
 from forklab.cli import USAGE
 from forklab.compare import diff
 from forklab.errors import GraderError, UsageError
+from forklab.graders import Graders
 from forklab.render.terminal import make_console
 from forklab.result import ERROR, FAILED, PASSED, SKIPPED, Result
 from forklab.worker import Options, Task

@@ -11,7 +11,8 @@ import pytest
 
 from forklab import gallery, paths
 from forklab.errors import GraderError
-from forklab.gallery import Exhibit, Graders
+from forklab.gallery import Exhibit
+from forklab.graders import Graders, here
 from forklab.render import pages
 from forklab.render.pages import Sighting
 from forklab.result import CheckResult, Result
@@ -25,7 +26,7 @@ SHOWN_BY = {code: servers[0] for code, servers in pages.by_code(WHOLE).items()}
 
 @pytest.fixture(scope="module")
 def graders() -> Iterator[Graders]:
-    with Graders(jobs=1) as graders:
+    with here(jobs=1) as graders:
         yield graders
 
 
@@ -43,7 +44,7 @@ UNSTEADY = {"loses-part-of-a-stream", "loses-bytes-to-signals", "parent-closes-l
 
 @pytest.mark.parametrize("one", WHOLE, ids=lambda one: f"{one.lab}-{one.name}")
 def test_gets_its_verdict(one: Exhibit, graders, told):
-    result = graders.grade(one).result()
+    [(_, result)] = gallery.grade([one], graders)
     assert one.wrong_about(result) == []
     seen = pages.sightings([(one, result)])
     on_the_page = {code for code in seen if SHOWN_BY[code] == one and code in told} - UNSTEADY
@@ -218,24 +219,24 @@ def test_wrong_about_a_check_that_is_not_there():
 def test_without_a_record_it_is_told_why(graders):
     nowhere = Exhibit("lab9", "lost", "w", "int main(void) { return 0; }", {}, frozenset())
     with pytest.raises(GraderError, match=r"lab9 lost: no record: .* has no lab 'lab9'"):
-        graders.grade(nowhere).result()
+        list(gallery.grade([nowhere], graders))
 
 
 LINGERS = "#include <unistd.h>\nint main(void) { sleep(1); for (;;) pause(); }\n"
 
 
 def test_nothing_is_left_of_gradings_that_are_not_waited_for():
+    quick = Exhibit("lab1", "quick", "w", "no C", {}, frozenset())
     slow = Exhibit("lab1", "slow", "w", LINGERS, {}, frozenset())
-    with Graders(jobs=2) as graders:
-        gradings = [graders.grade(slow) for _ in range(3)]
+    with here(jobs=2) as graders:
+        gradings = gallery.grade([quick, slow, slow, slow], graders)
+        assert next(gradings)[0] == quick
 
         def two() -> list[int]:
             return pids if len(pids := at_work(os.getpid())) == 2 else []
 
         workers = wait_until(two, "two servers")
-        assert not any(grading.done() for grading in gradings)
-    assert all(grading.done() for grading in gradings)
-    assert gradings[2].cancelled()
+        gradings.close()
     for pid in workers:
         assert running(mark_of(pid)) == {}
         assert run_folders(pid) == []
