@@ -7,35 +7,22 @@ skipped where they are missing.
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from forklab.marks import ClassMarks, Mark
 from forklab.render import html
 from forklab.result import Evidence, Result
+from tests.browser import Look, findings, launched, looking, size
 from tests.records import HOSTILE, a_class, check, mixed, result, unbuilt
-from tests.support import environment
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog, Page, Request
-
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="no playwright: `make lint` installs it"
-)
-axe = pytest.importorskip(
-    "axe_playwright_python.base", reason="no axe-core: `make lint` installs it"
-)
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-if not CHROMIUM:
-    pytest.skip("no browser: apt-get install chromium-headless-shell", allow_module_level=True)
+    from playwright.sync_api import Browser, Page
 
 WIDTHS = (360, 600, 768, 1024, 1440)
-PATIENCE = 120_000  # milliseconds, on a machine with a lot to do
 
 
 def wide() -> Result:
@@ -50,14 +37,8 @@ def wide() -> Result:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser whose home is a folder of the test's."""
-    home = str(tmp_path_factory.mktemp("home"))
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(
-            executable_path=CHROMIUM, env=environment(HOME=home, TMPDIR=home), timeout=PATIENCE
-        )
-        yield started
-        started.close()
+    with launched(tmp_path_factory.mktemp("home")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -77,46 +58,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-Look = Callable[..., "Page"]
-
-
 @pytest.fixture
 def look(browser: Browser, pages: Path) -> Iterator[Look]:
-    """``look(name, ...)`` opens a page; options as of a browser's context.
-
-    Whatever a page complains of, asks for or pops up is an error: the end of the test tells.
-    """
-    contexts = []
-    troubles: list[str] = []
-
-    def refuse(box: Dialog) -> None:
-        troubles.append(box.message)
-        box.dismiss()
-
-    def asked(one: Request) -> None:
-        if not one.is_navigation_request():
-            troubles.append(one.url)
-
-    def open_page(name: str = "index.html", **options: Any) -> Page:
-        context = browser.new_context(**options)
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: troubles.append(said.text))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("dialog", refuse)
-        page.on("request", asked)
-        page.goto((pages / name).as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert troubles == []
-
-
-def size(width: int) -> dict[str, int]:
-    return {"width": width, "height": 800}
+    with looking(browser, pages) as look:
+        yield look
 
 
 def unfold(page: Page) -> None:
@@ -130,13 +75,6 @@ def test_no_page_scrolls_sideways(look: Look, name: str) -> None:
     for width in WIDTHS:
         page.set_viewport_size(size(width))  # type: ignore[arg-type]
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def findings(page: Page) -> list[str]:
-    """What axe-core finds: each with the element."""
-    page.evaluate(axe.AXE_SCRIPT)
-    found = page.evaluate("axe.run()")["violations"]
-    return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
 
 @pytest.mark.parametrize("name", ["index", "wide", "failed", "fault"])
