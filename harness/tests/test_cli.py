@@ -65,6 +65,11 @@ def test_does_not_build(source):
     assert "server.c:1" in ran.stdout
 
 
+def test_options_may_come_before_the_path(source):
+    source.write_text(BROKEN)
+    assert forklab("grade", "lab1", "--tier", "best", source).returncode == NO_BUILD
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -72,6 +77,7 @@ def test_does_not_build(source):
         ("grade",),
         ("grade", "lab9"),
         ("grade", "lab1", "no/such/file"),
+        ("grade", "lab1", "--brief", "one.c", "two.c"),
         ("hint", "9.9"),
         ("frobnicate",),
         ("reset", "lab0"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forklab import paths
+from forklab.draw import runs
 from forklab.gallery import Exhibit
 from forklab.result import FAILED, PASSED, CheckResult, Result
 from forklab.rubric import Diagnosis, diagnoses, of_lab
@@ -95,6 +96,12 @@ def _diagnosis(one: Diagnosis, servers: Sequence[Exhibit], seen: Sighting | None
         parts.append(
             f"What the grader saw, in {check} ({name}):\n\n"
             f"- expected: {_escaped(seen.expected)}\n- seen: {_escaped(seen.seen)}"
+        )
+    if run := runs.OF_DIAGNOSIS.get(one.code):
+        parts.append(
+            f"![A run of a server with this bug: {one.title}](figures/{run.name}.svg)\n\n"
+            f"To see what your own server does: `make trace LAB={run.lab[-1]} "
+            f"SCENARIO={run.scenario}`."
         )
     parts.append(f"How to think about it: {one.think}")
     parts.append(f"Read: {_link(one)}")

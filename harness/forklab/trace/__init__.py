@@ -1,0 +1,1 @@
+"""See it: a picture of a server's run, drawn from what strace and /proc say. Never a mark."""

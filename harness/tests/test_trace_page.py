@@ -1,0 +1,263 @@
+"""The picture of a run and the page around it: what they say, and that they are whole and safe."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from forklab.draw import runs
+from forklab.draw.runs import Run
+from forklab.trace import model, page, picture
+from forklab.trace.model import Descriptor, Event, Place, Trace
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\x1b[31m"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def kept(name: str) -> Trace:
+    """The trace of one of the docs' runs."""
+    run = next(one for one in runs.RUNS if one.name == name)
+    return Trace.from_json(run.path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def burst() -> Trace:
+    return kept("run-lab4-one-waitpid-per-signal-burst")
+
+
+def drawing(trace: Trace) -> ET.Element:
+    """Well-formed, or this raises."""
+    return ET.fromstring(picture.picture(trace, "x", picture.described(trace)))
+
+
+def kinds(svg: ET.Element) -> Counter[str]:
+    return Counter(one.get("class", "") for one in svg.iter())
+
+
+def texts(svg: ET.Element) -> list[str]:
+    return [one.text or "" for one in svg.iter(f"{SVG}text") if "ko" not in one.get("class", "")]
+
+
+# The picture
+
+
+@pytest.mark.parametrize("run", runs.RUNS, ids=lambda run: run.name)
+def test_each_process_and_zombie_is_drawn(run: Run):
+    trace = kept(run.name)
+    svg = drawing(trace)
+    zombies = [one for one in trace.processes if one.zombie is not None]
+    assert kinds(svg)["life"] == len(trace.processes)
+    assert kinds(svg)["zombie"] == len(zombies)
+    assert kinds(svg)["reap"] == sum(
+        one.reap is not None and one.reap.how == model.BY_WAIT for one in trace.processes
+    )
+    never = sum(one.reap is not None and one.reap.how == model.NEVER for one in zombies)
+    assert texts(svg).count("never reaped") == never
+    assert kinds(svg)["held"] == sum(one.accepted is not None for one in trace.connections)
+
+
+def test_what_became_one_is_said(burst):
+    svg = drawing(burst)
+    assert texts(svg).count("merged") == 2
+    assert texts(svg).count("frozen") == 1
+    assert kinds(svg)["zombie"] == 3
+
+
+def test_who_waits_in_the_queue():
+    svg = drawing(kept("run-lab1-reference-together"))
+    widths = [float(one.get("width", "0")) for one in svg.iter() if one.get("class") == "queued"]
+    assert len(widths) == 3
+    assert min(widths[1:]) > 2 * widths[0]  # the first is accepted at once, the others wait
+
+
+def test_in_words(burst):
+    said = picture.described(burst)
+    assert "C1 is forked by P for client 1; it ends with status 0, a zombie until P waits" in said
+    assert said.count("a zombie to the end") == 2
+
+
+@pytest.mark.parametrize("run", runs.RUNS, ids=lambda run: run.name)
+def test_everything_stands_within_the_picture(run: Run):
+    svg = drawing(kept(run.name))
+    width, height = (float(one) for one in svg.get("viewBox", "").split()[2:])
+    for one in svg.iter(f"{SVG}text"):
+        end = float(one.get("x", "0")) + picture._wide(one.text or "")
+        assert float(one.get("x", "0")) >= 0
+        assert end <= width
+        assert 0 < float(one.get("y", "0")) <= height
+
+
+@pytest.mark.parametrize("run", runs.RUNS, ids=lambda run: run.name)
+def test_no_label_covers_another(run: Run):
+    """Of those in one language that stand in the same row."""
+    places: dict[str, list[tuple[float, float]]] = {}
+    for one in drawing(kept(run.name)).iter(f"{SVG}text"):
+        if "ko" not in one.get("class", ""):
+            x = float(one.get("x", "0"))
+            places.setdefault(one.get("y", ""), []).append((x, x + picture._wide(one.text or "")))
+    for row in places.values():
+        row.sort()
+        assert all(end <= start for (_, end), (start, _) in pairwise(row))
+
+
+def test_no_more_than_fifty_processes():
+    trace = crowd(80)
+    svg = drawing(trace)
+    assert kinds(svg)["life"] == model.MOST_SHOWN
+    assert "+ 31" in page.page(trace)  # with the server there are 81
+
+
+@pytest.mark.parametrize("run", runs.RUNS, ids=lambda run: run.name)
+def test_it_is_small_and_alone(run: Run):
+    text = runs.drawn(run)
+    assert len(text.encode()) <= 12_000
+    assert not re.search(r"<script|\bon\w+=|<image|<use|<foreignObject|@import|@font-face", text)
+    assert re.findall(r"(?:href|src)\s*=|url\((?!#)|https?:", text) == ["http:"]  # SVG's own name
+    svg = ET.fromstring(text)
+    ids = [str(one.get("id")) for one in svg.iter() if one.get("id")]
+    assert all(one.startswith(f"{run.name}-") for one in ids)
+    title, desc = svg.find(f"{SVG}title"), svg.find(f"{SVG}desc")
+    assert title is not None
+    assert desc is not None
+    assert svg.get("aria-labelledby") == title.get("id")
+    assert svg.get("aria-describedby") == desc.get("id")
+    assert len(desc.text or "") > 100
+
+
+# The page
+
+
+def crowd(children: int) -> Trace:
+    """A server with so many children, each of which serves a client, ends and stays a zombie."""
+    table = [Descriptor(0, "file", "/dev/null"), Descriptor(3, "listener", "listener")]
+    trace = Trace("lab2", "server.c", "together", children, lines_known=True)
+    trace.sources = {"server.c": "int main(void)\n{\n}\n" * 80}
+    trace.processes.append(model.Process("P", 100, "", 0.0))
+    place = Place("server.c", 100, "main", "2a")
+    events = trace.events
+    events.append(Event(0.0, "P", model.EXEC, "execve server", tables={"P": table}))
+    for number in range(1, children + 1):
+        name, time = f"C{number}", number / 100
+        connection = Descriptor(4, "client", f"client {number}", client=number)
+        own = {name: [*table, connection]}
+        trace.connections.append(model.Connection(number, 40000 + number, time, time, "P"))
+        events.append(Event(time, "", model.MARK, f"client {number} connects", client=number))
+        events.append(Event(time, "P", model.ACCEPT, f"accept = 4 (client {number})", place=place))
+        forked = len(events)
+        events.append(
+            Event(time, "P", model.FORK, f"fork = {name}", other=name, tables=own, place=place)
+        )
+        for what in ("read", "write") * 4:
+            events.append(
+                Event(time, name, what, f"{what}(4) = 3 (client {number})", fd=4, place=place)
+            )
+        gone = len(events)
+        events.append(Event(time, name, model.EXITED, "exited with status 0", tables={name: []}))
+        events.append(
+            Event(time, "P", model.SENT, "SIGCHLD", other=name, signal="SIGCHLD", outcome="merged")
+        )
+        trace.processes.append(
+            model.Process(
+                *(name, 100 + number, "P", time),
+                forked=forked,
+                exit=model.Bracket(time, time),
+                exited=gone,
+                status=0,
+                reap=model.Reap(model.NEVER),
+                clients=[number],
+            )
+        )
+    return trace
+
+
+def told(html: str) -> dict[str, Any]:
+    """What the page tells its script."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    assert found
+    data = json.loads(found[1])
+    assert isinstance(data, dict)
+    return data
+
+
+def test_every_event_is_a_row(burst):
+    html = page.page(burst)
+    assert html.count('<tr id="e') == len(burst.events)
+    assert len(told(html)["steps"]) == len(burst.events)
+
+
+def test_the_script_learns_each_state_and_table():
+    trace = crowd(2)
+    steps = told(page.page(trace))["steps"]
+    states: dict[str, str] = {}
+    tables: dict[str, list[str]] = {}
+    for step, moment in zip(steps, trace.moments(), strict=True):
+        states.update(step.get("s", {}))
+        tables.update(step.get("t", {}))
+        assert states == {n: s for n, s in moment.states.items() if s != model.NOT_YET}
+        for name, table in moment.tables.items():
+            assert tables[name] == [f"{one.fd} {one.text}" for one in table]
+
+
+def test_fifty_processes_are_less_than_300_kb():
+    assert len(page.page(crowd(49)).encode()) <= 300_000
+
+
+def test_nothing_comes_from_elsewhere(burst):
+    html = page.page(burst)
+    assert not re.search(r'(?:src|href)="(?!#)', html)
+    assert "@import" not in html
+    assert re.findall(r"https?://[^\"\s<)]+", html).count("http://www.w3.org/2000/svg") == len(
+        re.findall(r"https?://[^\"\s<)]+", html)
+    )
+    script = html.rpartition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html
+
+
+def test_what_a_program_says_is_only_text(burst):
+    odd = replace(
+        burst,
+        submission=HOSTILE,
+        notes=[HOSTILE],
+        unread=[HOSTILE],
+        sources={HOSTILE: HOSTILE},
+        events=[replace(one, text=HOSTILE) for one in burst.events],
+    )
+    html = page.page(odd)
+    assert "<script>alert" not in html
+    assert "<img" not in html
+    assert "\x1b" not in html
+    assert html.count("</script>") == 2
+
+
+@pytest.mark.parametrize("table", [page.WORDS, picture.WORDS], ids=["page", "picture"])
+def test_every_word_has_both_languages(table):
+    for key, (english, korean) in table.items():
+        assert english, key
+        assert key == "time" or re.search("[가-힣]", korean), key
+
+
+def test_an_empty_trace_is_a_page():
+    assert "<svg" in page.page(Trace("lab1", "server.c", "turns", 1))
+
+
+# The runs of the docs
+
+
+@pytest.mark.parametrize("run", runs.RUNS, ids=lambda run: run.name)
+def test_runs_are_what_these_programs_still_do(run: Run):
+    pytest.importorskip("forklab.trace.record")
+    from forklab.trace.record import find_strace
+
+    if find_strace() is None:
+        pytest.skip("no strace: apt-get install strace")
+    assert runs.facts(runs.record(run)) == runs.facts(kept(run.name))
