@@ -34,13 +34,13 @@ NUMBER := $(patsubst lab%,%,$(LAB))
 LAB_DIR := $(if $(LAB),$(wildcard labs/lab$(NUMBER)-*))
 
 $(call need,hint,CHECK,CHECK=4.7)
-$(call need,watch reset,LAB,LAB=3)
+$(call need,watch play reset $(if $(CHECK),,trace),LAB,LAB=3)
 $(call need,run,LAB,LAB=3 PORT=9190)
 $(call need,run,PORT,LAB=3 PORT=9190)
 $(call need,client,PORT,PORT=9190)
 $(call need,grade,SUBMISSIONS,SUBMISSIONS=dir)
 $(call need,gradescope,LAB,LAB=3)
-ifneq ($(filter watch reset run,$(MAKECMDGOALS)),)
+ifneq ($(filter watch play reset run,$(MAKECMDGOALS)),)
 $(if $(LAB_DIR),,$(error There is no lab $(LAB). The labs are: $(patsubst labs/lab%,LAB=%,$(basename \
 	$(subst -,.,$(sort $(wildcard labs/lab*-*)))))))
 endif
@@ -54,7 +54,7 @@ help:
 		/^## / { printf "  %-22s %s\n", substr($$1, 4), $$2 }' Makefile
 
 ## lab1 lab2 lab3 lab4 | build that lab's server and grade it
-##   SUBMISSION=path | ... this file or folder instead (watch, run: too)
+##   SUBMISSION=path | ... this file or folder instead (play, trace, ...: too)
 ##   JSON=file | ... and write the result record to it (- for stdout)
 ##   HTML=file | ... and a page with every failure in full
 ##   EXTRA_CHECKS=folder | ... with checks of your own as well (hint: too)
@@ -78,6 +78,23 @@ status: .venv/.forklab-stamp
 .PHONY: watch
 watch: .venv/.forklab-stamp
 	@$(FORKLAB) watch lab$(NUMBER) $(call quoted,SUBMISSION)
+
+## play LAB=2 | see its processes live, and play its clients
+.PHONY: play
+play: .venv/.forklab-stamp
+	@$(FORKLAB) play lab$(NUMBER) $(call quoted,SUBMISSION)
+
+## trace LAB=2 | draw what it and its children did, into out/
+##   SCENARIO=burst CLIENTS=3 | ... turns together burst vanish exit shutdown
+##   CHECK=4.7 | ... with what that check's clients do (LAB: by itself)
+##   PERFETTO=file | ... and for ui.perfetto.dev
+.PHONY: trace
+trace: .venv/.forklab-stamp
+	@command -v strace >/dev/null || sh harness/bootstrap.sh strace
+	@$(FORKLAB) trace lab$(or $(NUMBER),$(firstword $(subst ., ,$(CHECK)))) $(call quoted,SUBMISSION) \
+		$(if $(SCENARIO),--scenario $(call quoted,SCENARIO)) \
+		$(if $(CLIENTS),--clients $(call quoted,CLIENTS)) $(if $(CHECK),--check $(call quoted,CHECK)) \
+		$(if $(PERFETTO),--perfetto $(call quoted,PERFETTO)) $(if $(OUT),--out $(call quoted,OUT))
 
 ## reset LAB=3 | start that lab anew: asks, and keeps a backup
 .PHONY: reset
@@ -165,6 +182,22 @@ lint: .venv/.forklab-dev-stamp
 format: .venv/.forklab-dev-stamp
 	@bash harness/lint.sh --format
 
+## figures | draw the pictures of the docs anew
+.PHONY: figures
+figures: .venv/.forklab-stamp
+	@$(FORKLAB) figures
+
+## docs | build the site into build/docs/index.html
+.PHONY: docs
+docs: .venv/.forklab-docs-stamp
+	@$(PYTHON) -m sphinx -q -a -E -W --keep-going -n -b html -d build/docs.cache docs build/docs
+	@echo "The site is in build/docs/index.html."
+
+## docs-serve | ... and show it to this machine's browsers (PORT=8000)
+.PHONY: docs-serve
+docs-serve: docs
+	@exec $(PYTHON) docs/_ext/serve.py $(call quoted,PORT)
+
 ## clean | remove build/ and caches; your progress stays
 .PHONY: clean
 clean:
@@ -190,6 +223,9 @@ endif
 # Testing must work without these tools: bootstrap.sh makes no stamp then, and does not fail.
 .venv/.forklab-dev-stamp: .venv/.forklab-stamp harness/requirements-dev.lock
 	@sh harness/bootstrap.sh dev
+
+.venv/.forklab-docs-stamp: .venv/.forklab-stamp harness/requirements-docs.lock
+	@sh harness/bootstrap.sh docs
 
 # No recipe: where the Python behind .venv is gone (upgraded, removed), the stamp counts as old.
 .venv/bin/python:

@@ -3,7 +3,8 @@
 # Where the packages come from: the package index (pinned, hashes checked), or else the distribution's own.
 # Nothing to do: silent. Can't be done: what is missing and what to type, on stderr, exit status 4.
 #
-# Usage: harness/bootstrap.sh [dev]        (dev, or BOOTSTRAP_DEV=1: the tools of `make lint` as well)
+# Usage: harness/bootstrap.sh [dev|docs|strace] (dev, or BOOTSTRAP_DEV=1: the tools of `make lint` as well;
+#                                               docs: what builds the site; strace: what `make trace` needs)
 set -u
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 4
@@ -13,7 +14,9 @@ lock=$root/harness/requirements.lock
 dev_lock=$root/harness/requirements-dev.lock
 stamp=$venv/.forklab-stamp         # written last: a .venv without it is half-made
 made_from=$venv/.forklab-made-from # this script and the lock file, as they were then
+docs_lock=$root/harness/requirements-docs.lock
 dev_stamp=$venv/.forklab-dev-stamp
+docs_stamp=$venv/.forklab-docs-stamp
 log=$state/setup.log
 distribution_python=${FORKLAB_SYSTEM_PYTHON:-/usr/bin/python3} # the tests put another one here
 apt_packages="python3-venv python3-pytest python3-rich python3-jinja2"
@@ -144,6 +147,24 @@ what_to_type() {
 	fi
 }
 
+# A picture can't be drawn without it. Who may not install it is told what to type.
+add_strace() {
+	apt_packages=strace
+	command -v strace >/dev/null || apt_install
+	command -v strace >/dev/null ||
+		die "A trace is made with strace, and there is none here. Type this, then try again: $(strace_to_type)"
+}
+
+strace_to_type() {
+	if command -v apt-get >/dev/null; then
+		echo "sudo apt-get install strace"
+	elif command -v dnf >/dev/null; then
+		echo "sudo dnf install strace"
+	else
+		echo "(your system's way to install strace)"
+	fi
+}
+
 # ---- what goes into the venv besides packages -------------------------------------------------
 
 link_the_kit() {
@@ -189,6 +210,18 @@ add_dev_tools() {
 	fi
 }
 
+# The site can't be built without these: what is missing is a failure.
+add_docs_tools() {
+	"$venv/bin/python" -I -c 'import pip' 2>/dev/null ||
+		die "The site is built with Sphinx from the package index, and .venv uses this system's packages." \
+			"'make distclean' tries the index anew. The pages can be read as they are, in docs/."
+	say "adding what builds the site to .venv"
+	pip_install "$docs_lock" ||
+		die "pip could not install what builds the site (its words: .forklab/setup.log)." \
+			"The pages can be read as they are, in docs/."
+	cp "$docs_lock" "$docs_stamp"
+}
+
 # ---- main -------------------------------------------------------------------------------------
 
 check_machine
@@ -204,6 +237,12 @@ if command -v flock >/dev/null && ! flock -n 9; then
 	flock 9
 fi
 
+if [ "${1:-}" = strace ]; then
+	: >>"$log"
+	add_strace
+	exit 0
+fi
+
 if whole; then
 	touch "$stamp" # newer than the lock file and this script: make need not ask again
 else
@@ -213,4 +252,7 @@ fi
 # Testing and grading work without these, so what is missing here is told, and no failure.
 if [ "${1:-}" = dev ] || [ -n "${BOOTSTRAP_DEV:-}" ]; then
 	if dev_whole; then touch "$dev_stamp"; else add_dev_tools; fi
+fi
+if [ "${1:-}" = docs ]; then
+	if cmp -s "$docs_lock" "$docs_stamp"; then touch "$docs_stamp"; else add_docs_tools; fi
 fi

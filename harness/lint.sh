@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.." || exit 4
 # The gallery is strange on purpose, and the starters are copies: neither is looked at. What tests compile
 # for themselves isn't either.
 skip='^harness/(mutants|accepted|hostile|starters|tests)/'
-mapfile -t c_files < <(find labs solutions harness -name '*.c' | grep -Ev "$skip" | sort)
-mapfile -t c_and_h < <(find labs solutions harness -name '*.[ch]' | grep -Ev "$skip" | sort)
+mapfile -t c_files < <(find labs solutions harness docs -name '*.c' | grep -Ev "$skip" | sort)
+mapfile -t c_and_h < <(find labs solutions harness docs -name '*.[ch]' | grep -Ev "$skip" | sort)
 shell_files=(harness/*.sh harness/tests/*.sh harness/forklab/bundles/templates/gradescope/* .ci/run)
 c_flags=(-std=gnu17 -Wall -Wextra -Ilabs/common)
 PATH=$PWD/.venv/bin:$PATH
@@ -70,7 +70,7 @@ starters_are_pristine() {
 
 if [ "${1:-}" = --format ]; then
 	step clang-format "apt: clang-format" "lay out C" clang-format -i "${c_and_h[@]}"
-	step ruff "pip: ruff" "lay out Python" ruff format harness
+	step ruff "pip: ruff" "lay out Python" ruff format harness docs
 	exit $((findings > 0))
 fi
 
@@ -78,8 +78,8 @@ step gcc "apt: gcc" "gcc -Wall -Wextra" compile -O2
 step gcc "apt: gcc" "gcc -fanalyzer" compile -fanalyzer
 step clang-tidy "apt: clang-tidy" "clang-tidy" tidy
 step clang-format "apt: clang-format" "clang-format" clang-format --dry-run -Werror "${c_and_h[@]}"
-step ruff "pip: ruff" "ruff check" ruff check harness
-step ruff "pip: ruff" "ruff format" ruff format --check --diff harness
+step ruff "pip: ruff" "ruff check" ruff check harness docs
+step ruff "pip: ruff" "ruff format" ruff format --check --diff harness docs
 step mypy "pip: mypy" "mypy" types
 step shellcheck "apt: shellcheck" "shellcheck" shellcheck "${shell_files[@]}"
 step cmp "apt: diffutils" "labs/ are the pristine starters" starters_are_pristine

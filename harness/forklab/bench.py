@@ -55,7 +55,27 @@ def bench(runs: int) -> int:
             tiers.choose(usual)
     print(table(("WHAT", "MEDIAN", "FASTEST", "SLOWEST"), rows))
     _print_batches()
+    _print_trace(lab4)
     return 0
+
+
+def _print_trace(solution: Path) -> None:
+    """What recording a run costs, and how large its page is."""
+    from forklab.trace.cost import CONNECTIONS, PROCESSES, costs
+
+    with contain.run_folder() as folder:
+        found = costs(solution, folder)
+    if found is None:
+        print("\nThere is no strace here: a trace's cost was not measured.")
+        return
+    untraced, recorded, size = found
+    rows = [
+        (f"{CONNECTIONS} connections", _shown(untraced)),
+        ("... recorded", f"{_shown(recorded)}   {recorded / untraced:.1f} times as long"),
+        (f"the page of {PROCESSES} processes", f"{size / 1000:8.0f} kB"),
+    ]
+    print()
+    print(table(("A TRACE OF LAB 4", "COST"), rows))
 
 
 def _print_batches() -> None:

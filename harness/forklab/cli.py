@@ -21,8 +21,8 @@ from forklab.errors import GraderError, UsageError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from forklab.batch import Graders
     from forklab.build import Submission
+    from forklab.graders import Graders
     from forklab.result import Result
     from forklab.worker import Options
 
@@ -32,7 +32,7 @@ ALL_PASSED, SOME_FAILED, USAGE, NO_BUILD, NO_JUDGEMENT, INTERRUPTED = 0, 1, 2, 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
-    options = _parser().parse_args(argv)
+    options = _parse(argv)
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, _interrupt)
@@ -69,6 +69,17 @@ def _interrupt(signal_number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options, rest = parser.parse_known_args(argv)
+    # argparse takes "grade lab2" as without a path, and then has no use for one after an option.
+    if len(rest) == 1 and not rest[0].startswith("-") and vars(options).get("path", "") is None:
+        options.path = rest.pop()
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="forklab", description="Labs on multi-process servers.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -102,6 +113,21 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("path", nargs="?")
     watch.set_defaults(run=_watch)
 
+    play = commands.add_parser("play", help="see one server live, and play its clients")
+    play.add_argument("lab", type=_lab)
+    play.add_argument("path", nargs="?", help="a C file, or a folder with a server.c")
+    play.set_defaults(run=_play)
+
+    trace = commands.add_parser("trace", help="draw what a server and its children did")
+    trace.add_argument("lab", type=_lab)
+    trace.add_argument("path", nargs="?", help="a C file, or a folder with a server.c")
+    trace.add_argument("--scenario", metavar="NAME", help="what the clients do, such as burst")
+    trace.add_argument("--clients", metavar="N", type=_count, help="how many there are")
+    trace.add_argument("--check", metavar="4.7", help="the traffic of that check")
+    trace.add_argument("--perfetto", metavar="FILE", type=Path, help="write Trace Event JSON too")
+    trace.add_argument("--out", metavar="DIR", type=Path, help="where to write (out/)")
+    trace.set_defaults(run=_trace)
+
     reset = commands.add_parser("reset", help="start a lab anew; keeps a backup")
     reset.add_argument("lab", type=_lab)
     reset.add_argument("--yes", action="store_true", help="don't ask")
@@ -112,6 +138,9 @@ def _parser() -> argparse.ArgumentParser:
     mutants.add_argument("--only", metavar="TEXT", default="", help="whose name contains TEXT")
     mutants.add_argument("--jobs", type=_count, help="gradings side by side (default: the cores)")
     mutants.set_defaults(run=_mutants)
+
+    figures = commands.add_parser("figures", help="draw the pictures of the docs anew")
+    figures.set_defaults(run=_figures)
 
     soak = commands.add_parser("soak", help="look for a wrong verdict on a machine under load")
     soak.add_argument("--runs", type=_count, default=200, help="rounds (default: 200)")
@@ -391,6 +420,28 @@ def _watch(options: argparse.Namespace) -> int:
     return watch(options.lab, options.path or _shown(paths.work_of(options.lab)))
 
 
+def _play(options: argparse.Namespace) -> int:
+    from forklab.play import play
+
+    path = options.path or _shown(paths.work_of(options.lab))
+    # What does not build gets the report that it gets from make labN.
+    return ALL_PASSED if play(options.lab, path) else main(["grade", options.lab, path])
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from forklab.trace import command
+
+    lab, check = options.lab, options.check or ""
+    if check and f"lab{check.partition('.')[0]}" != lab:
+        raise UsageError(f"{check} is no check of {lab}")
+    path = options.path or _shown(paths.work_of(lab))
+    traffic = command.traffic_of(check, options.scenario, options.clients)
+    out = options.out or command.OUT
+    request = command.Request(lab, path, traffic, check, out, options.perfetto)
+    # What does not build gets the report that it gets from make labN.
+    return ALL_PASSED if command.run(request) else main(["grade", lab, path])
+
+
 def _reset(options: argparse.Namespace) -> int:
     import shutil
     import time
@@ -423,6 +474,14 @@ def _mutants(options: argparse.Namespace) -> int:
 
     whole = not options.lab and not options.only
     return mutants(options.lab or list(paths.LAB_FOLDERS), options.only, options.jobs, write=whole)
+
+
+def _figures(options: argparse.Namespace) -> int:
+    from forklab.draw import figures
+
+    for line in figures.write():
+        print(line)
+    return ALL_PASSED
 
 
 def _soak(options: argparse.Namespace) -> int:

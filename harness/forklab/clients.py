@@ -98,13 +98,14 @@ class Client:
             return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return errno.EISCONN
 
-    def _note(self, what: str, data: bytes = b"") -> None:
+    def _note(self, what: str, data: bytes | memoryview = b"") -> None:
+        first = bytes(data[:KEPT])
         last = self.events[-1] if self.events else None
         if last and last.what == what == "received":  # how TCP cut it up is nobody's doing
-            last.data = (last.data + data)[:KEPT]
+            last.data = (last.data + first)[:KEPT]
             last.size += len(data)
         else:
-            self.events.append(Event(what, bytes(data[:KEPT]), len(data)))
+            self.events.append(Event(what, first, len(data)))
 
     # Sending
 
@@ -121,7 +122,7 @@ class Client:
             self._end("connection reset")
             return 0
         self._acknowledge_at_once()
-        self._note("sent", bytes(data[:sent]))
+        self._note("sent", data[:sent])
         return sent
 
     def send_last(self, data: bytes) -> None:
@@ -233,7 +234,8 @@ class Client:
             rest = rest[sent:]
             if sent and slow:
                 continue
-            if not is_stuck and self._wait_for(partial(self._has_room, rest)):
+            # Not that its data end the pause: they are there already, and not to be read yet.
+            if not is_stuck and self._patience.wait_for(partial(self._has_room, rest)):
                 continue
             is_stuck = True
             if meanwhile:

@@ -12,6 +12,7 @@ import fcntl
 import functools
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -175,6 +176,7 @@ class Contained:
         limits: Limits,
         scratch: Path | None,
         uid: int,
+        strangers: Sequence[str],
     ) -> None:
         self._keeping = keeping
         self._control = control
@@ -187,7 +189,7 @@ class Contained:
         self._pids: dict[str, int] = {}  # who said the last line that began with that word
         self.exit: Exit | None = None  # see poll()
         self._await_start()
-        self.family = procfs.Family(self.keeper_pid)  # all that came of it
+        self.family = procfs.Family(self.keeper_pid, strangers)  # all that came of it
         _watched.add(self)
         _watch_all()
 
@@ -310,7 +312,7 @@ class Contained:
                 self._control.settimeout(SETTLE_SECONDS)
                 while data := self._control.recv(4096):
                     last += data  # until the keeper has ended, which closes its end of the socket
-            self._keeping.wait(SETTLE_SECONDS)
+            self._reap()
         except (TimeoutError, subprocess.TimeoutExpired):
             raise GraderError(f"processes below {self._keeping.pid} don't die") from None
         finally:
@@ -321,6 +323,18 @@ class Contained:
                 self.reached.add("processes")
             elif word == "full":
                 self.reached.add("disk")
+
+    def _reap(self) -> None:
+        """Waits for the end of the keeper, or rather of the bwrap around it, which is near."""
+        with suppress(OSError):  # a kernel before 5.3; or somebody has waited for it already
+            pidfd = os.pidfd_open(self._keeping.pid)
+            try:
+                ended = select.poll()
+                ended.register(pidfd)
+                ended.poll(SETTLE_SECONDS * 1000)
+            finally:
+                os.close(pidfd)
+        self._keeping.wait(SETTLE_SECONDS)  # by itself, it looks again and again
 
     def _discard(self) -> None:
         _controls.discard(self._control)
@@ -348,13 +362,16 @@ def start(
     scratch: Path | None = None,
     hands_over: Sequence[int] = (),
     beside: Contained | None = None,
+    traced: bool = False,
 ) -> Contained:
     """Starts ``command`` under a keeper; its signals are all at their default.
 
     Of the files that are not the system's it sees itself, ``cwd``, and what is below ``reads`` and
-    ``writes``; what it writes to ``scratch``, a folder, is of no interest afterwards.
+    ``writes``; what it writes to ``scratch``, a folder, is of no interest afterwards. (In a sandbox
+    it is never on the disk; else it is made, if it is not there.)
     ``hands_over`` are descriptors that it has open as well. ``beside`` is another one whose user it
-    shares, and whose end goes with its own. Raises GraderError if it can't be started.
+    shares, and whose end goes with its own. ``traced``: the command is strace, which may do its
+    work. Raises GraderError if it can't be started.
     """
     limits = limits or limit_table.usual()
     ours, theirs = socket.socketpair()
@@ -367,19 +384,24 @@ def start(
         uid = beside.uid if beside else holds.enter_context(tiers.private_uid())
     options += [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
     pass_fds = [theirs.fileno(), *hands_over]
-    if (filtered := _filter()) is not None:
+    if (filtered := _filter(traced)) is not None:
         options += ["-s", str(filtered)]
         pass_fds.append(filtered)
     arguments = ["-c", str(theirs.fileno()), "--", *map(str, command)]
     program = [] if tiers.is_of_the_system(command[0]) else [Path(command[0])]
     reads = [*program, *([cwd] if cwd != scratch else []), *reads]
-    all_writes = [*writes, *([scratch] if scratch else [])]
+    in_sandbox = tiers.tier() == tiers.BWRAP
+    on_disk = None if in_sandbox else scratch
+    all_writes = [*writes, *([on_disk] if on_disk else [])]
+    strangers = os.listdir("/proc")  # who was there before
     try:
         with keeper().open("rb") as keeper_file:
+            if on_disk:
+                on_disk.mkdir(exist_ok=True)
             if uid:
                 for path in all_writes:
                     os.chown(path, uid, uid)
-            if tiers.tier() == tiers.BWRAP:
+            if in_sandbox:
                 options += ["-d", str(scratch)] if scratch else []
                 pass_fds.append(keeper_file.fileno())
                 argv = tiers.sandboxed(
@@ -399,7 +421,7 @@ def start(
                 argv = [str(keeper()), *options, *arguments]
             keeping = subprocess.Popen(
                 argv,
-                cwd=cwd,
+                cwd="/" if in_sandbox else cwd,
                 env={},  # the program's is not the keeper's: it may hold an LD_PRELOAD
                 stdin=stdin,
                 stdout=stdout,
@@ -414,14 +436,13 @@ def start(
         raise GraderError(f"cannot start a process: {problem.strerror}") from problem
     finally:
         theirs.close()
-    on_disk = None if tiers.tier() == tiers.BWRAP else scratch  # there it is a tmpfs of its own
-    return Contained(keeping, ours, holds, limits, on_disk, uid)
+    return Contained(keeping, ours, holds, limits, on_disk, uid, strangers)
 
 
 @functools.cache
-def _filter() -> int | None:
+def _filter(traced: bool) -> int | None:
     """The filter of system calls, open for reading for as long as we run."""
-    file = seccomp.filter_file()
+    file = seccomp.filter_file(traced)
     return None if file is None else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -44,8 +44,11 @@ def _as_owner(pid: int) -> Iterator[None]:
 
 
 def _read(path: str) -> str:
-    with open(path, "rb", buffering=0) as file:
-        return file.read().decode(errors="replace")
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, 1 << 14).decode(errors="replace")  # proc(5) gives all at once
+    finally:
+        os.close(file)
 
 
 # Processes -----------------------------------------------------------------------------------
@@ -75,7 +78,7 @@ def process(pid: int) -> Process | None:
         return None
     # "PID (NAME) STATE PPID ...": the name may hold anything, ')' and spaces too.
     name_end = text.rindex(")")
-    fields = text[name_end + 2 :].split()
+    fields = text[name_end + 2 :].split(maxsplit=18)
     if fields[0] in "Xx":  # the kernel is about to remove it
         return None
     name = text[text.index("(") + 1 : name_end]
@@ -86,37 +89,50 @@ def process(pid: int) -> Process | None:
 class Family:
     """The processes below one process, looked up again and again at little cost.
 
-    It reads /proc/PID/stat only of processes that it has not met before or that are its own: who
-    was once seen elsewhere in the tree cannot come below ``root`` later. (/proc/PID/task/TID/
-    children would be faster still, but may leave children out while one of them ends.) Threads may
-    share one: what either has learned of a process is true for the other.
+    It asks only once where in the tree a process is: who was seen elsewhere cannot come below
+    ``root`` later, and who was seen below it stays there. (/proc/PID/task/TID/children would be
+    faster still, but may leave children out while one of them ends.) Threads may share one: what
+    either has learned of a process is true for the other.
+
+    ``strangers`` are names in /proc of which that is known, such as all that were there before
+    ``root`` was.
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, strangers: Iterable[str] = ()) -> None:
         self.root = root
-        self._strangers: set[str] = set()  # names in /proc
+        self._strangers = set(strangers)
+        self._kin: set[str] = set()  # names in /proc too, the root's among them
 
     def members(self) -> list[Process]:
         """All processes below the root now, zombies too, in order of pid."""
+        return [one for pid in self.pids() if (one := process(pid)) is not None]
+
+    def pids(self) -> list[int]:
+        """Their pids. One or another may be gone meanwhile."""
         while True:
             names = set(os.listdir("/proc"))
-            self._strangers &= names
+            # Of our own from here on: another thread may be learning, too.
+            strangers, kin = self._strangers & names, self._kin & names
             found = {}
-            for name in names - self._strangers:
+            for name in names - strangers - kin:
                 if not name.isdigit():
-                    self._strangers.add(name)
+                    strangers.add(name)
                 elif (one := process(int(name))) is not None:
                     found[one.pid] = one
-            kin = {pid: self._is_kin(pid, found) for pid in found}
-            self._strangers |= {str(pid) for pid, is_kin in kin.items() if is_kin is False}
+            is_kin = {pid: self._is_kin(pid, found, kin, strangers) for pid in found}
+            strangers |= {str(pid) for pid in found if is_kin[pid] is False}
+            kin |= {str(pid) for pid in found if is_kin[pid]}
+            self._strangers, self._kin = strangers, kin
             # None: its parent ended while we looked. Look again: it has another one now.
-            if None not in kin.values():
-                return [found[pid] for pid in sorted(found) if kin[pid] and pid != self.root]
+            if None not in is_kin.values():
+                return sorted({int(name) for name in kin} - {self.root})
 
-    def _is_kin(self, pid: int, found: dict[int, Process]) -> bool | None:
+    def _is_kin(
+        self, pid: int, found: dict[int, Process], kin: set[str], strangers: set[str]
+    ) -> bool | None:
         child = pid
-        while pid != self.root:
-            if pid == 0 or str(pid) in self._strangers:
+        while pid != self.root and str(pid) not in kin:
+            if pid == 0 or str(pid) in strangers:
                 return False
             if pid not in found:
                 # Gone while we looked; or hidden from us (hidepid, proc(5)), and then not ours.
@@ -244,8 +260,7 @@ class Rest:
     """What one thread was doing when we looked. Two equal ones: it did not run in between."""
 
     state: str
-    switches: tuple[str, ...]  # voluntary and nonvoluntary context switches, ever
-    cpu: str
+    has_run: str  # how long and how often, ever
 
     @property
     def is_asleep(self) -> bool:
@@ -254,20 +269,33 @@ class Rest:
 
 def rests(pid: int) -> dict[tuple[int, int], Rest]:
     """What each thread of a process does, by (pid, tid); {} if it is gone."""
-    found = {}
+    found: dict[tuple[int, int], Rest] = {}
+    one = process(pid)
+    if one is None:
+        return found
     with suppress(*GONE):
-        for task in os.listdir(f"/proc/{pid}/task"):
-            base = f"/proc/{pid}/task/{task}"
+        tasks = [str(pid)] if one.threads == 1 else os.listdir(f"/proc/{pid}/task")
+        for task in tasks:
             with suppress(*GONE):
-                state, *switches = _status_fields(
-                    f"{base}/status",
-                    *("State", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"),
-                )
-                state = state[0]
+                state = one.state if len(tasks) == 1 else _state_of(pid, task)
                 if state == "D" and _syscall_words(pid, int(task))[:1] in _VFORKS:
                     state = "S"  # a parent in vfork waits for its child in this state
-                found[pid, int(task)] = Rest(state, tuple(switches), _read(f"{base}/schedstat"))
+                found[pid, int(task)] = Rest(state, _has_run(pid, task))
     return found
+
+
+def _state_of(pid: int, task: str) -> str:
+    text = _read(f"/proc/{pid}/task/{task}/stat")
+    return text[text.rindex(")") + 2]
+
+
+def _has_run(pid: int, task: str) -> str:
+    """Time on a processor, time of waiting for one, and how often it got one."""
+    counts = _read(f"/proc/{pid}/task/{task}/schedstat")
+    if counts.startswith("0 0 0"):  # a kernel that doesn't count them: its context switches
+        names = "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"
+        counts = " ".join(_status_fields(f"/proc/{pid}/task/{task}/status", *names))
+    return counts
 
 
 # vfork, clone and clone3, on both architectures.

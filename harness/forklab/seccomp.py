@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,8 @@ DENIED = (
     *("bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key"),
     *("sched_setscheduler", "sched_setattr", "setpriority", "ioprio_set"),
 )
+# What strace needs, to draw a picture of one's own server.
+TRACING = ("ptrace", "process_vm_readv")
 # Of these a filter can't see the arguments: libraries then fall back to older calls (clone3 to
 # clone), for which it can.
 UNKNOWN = ("clone3", "io_uring_setup")
@@ -43,26 +46,29 @@ class _Comparison(ctypes.Structure):
 
 
 @cache
-def filter_file() -> Path | None:
-    """The filter as instructions for the kernel, in a file; None where it can't be had."""
-    name = f"filter-{os.uname().machine}.bpf"
+def filter_file(traced: bool = False) -> Path | None:
+    """The filter as instructions for the kernel, in a file; None where it can't be had.
+
+    ``traced``: one that lets strace do its work.
+    """
+    name = f"filter-{'traced-' if traced else ''}{os.uname().machine}.bpf"
     file = paths.BUILD / "tools" / name
     try:
         if not file.exists() or file.stat().st_mtime < Path(__file__).stat().st_mtime:
             file.parent.mkdir(parents=True, exist_ok=True)
-            _write(file)
+            _write(file, [one for one in DENIED if not (traced and one in TRACING)])
     except OSError:
         return None
     return file
 
 
-def _write(file: Path) -> None:
+def _write(file: Path, denied: Sequence[str]) -> None:
     """Raises OSError without libseccomp."""
     library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(_ALLOW))
     rules: list[tuple[str, int, list[_Comparison]]] = [
-        *((name, errno.EPERM, []) for name in DENIED),
+        *((name, errno.EPERM, []) for name in denied),
         *((name, errno.ENOSYS, []) for name in UNKNOWN),
     ]
     for bit in range(32):

@@ -101,7 +101,8 @@ class Server:
     """A started program and all its descendants; use it as a context, and it is gone afterwards.
 
     ``arguments`` are its command line; ``port`` is where it is expected to listen; it runs under
-    ``probe``, if there is one; ``beside`` is a server whose user it is to share.
+    ``probe``, if there is one; ``beside`` is a server whose user it is to share. ``tracer`` is the
+    command line of strace, to which the server's own is added; it writes to ``log``.
     """
 
     def __init__(
@@ -115,6 +116,8 @@ class Server:
         limits: Limits | None = None,
         probe: Probe | None = None,
         beside: Server | None = None,
+        tracer: Sequence[str] = (),
+        log: Path | None = None,
     ) -> None:
         self.port = port
         self.arguments = tuple(arguments)
@@ -122,21 +125,22 @@ class Server:
         folder.mkdir(parents=True)
         folder.chmod(0o755)
         self._stdout, self._stderr = folder / "stdout", folder / "stderr"
-        (folder / "home").mkdir()
         env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", **(env or {})}
         env |= probe.env if probe else {}
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
             self._contained: contain.Contained = contain.start(
-                [binary, *arguments],
+                [*tracer, binary, *arguments],
                 cwd=folder / "home",
                 env=env,
                 stdout=out.fileno(),
                 stderr=err.fileno(),
                 limits=self._limits,
-                reads=[probe.library] if probe else [],
+                reads=[*([probe.library] if probe else []), *([binary] if tracer else [])],
+                writes=[log] if log else [],
                 hands_over=[probe.descriptor] if probe else [],
                 scratch=folder / "home",
                 beside=beside._contained if beside else None,
+                traced=bool(tracer),
             )
         self.pid = self._contained.pid
         self._pids_inside: dict[int, int] = {}
@@ -320,7 +324,7 @@ class Server:
         if value := condition():
             return value
         began = time.monotonic()
-        cpu_at_start = self.cpu_seconds()
+        cpu_at_start: float | None = None  # at the first look
         most_cpu = (cpu or CPU_SECONDS) * slowness()
         nap: _AtRest | None = None
         nap_began = looked = began
@@ -338,9 +342,11 @@ class Server:
             rest = self._rest()
             now = time.monotonic()
             if rest is None:
+                if cpu_at_start is None:
+                    cpu_at_start = self.cpu_seconds()
                 may_have_burnt = (now - began) * PROCESSORS
                 if may_have_burnt > most_cpu and self.cpu_seconds() - cpu_at_start > most_cpu:
-                    return condition()
+                    return self._at_last(condition)
             else:
                 # A long pause may be the machine's fault, and does not count as its nap.
                 napped += min(now - looked, LONGEST_LOOK)
@@ -349,15 +355,24 @@ class Server:
                 if nap is None or rest.threads != nap.threads:  # it was awake in between
                     nap, nap_began = rest, now
                 if now - nap_began >= (SURE_SECONDS if rest.for_ever else TIMER_SECONDS):
-                    return condition()
+                    return self._at_last(condition)
                 if napped >= (RESTLESS_NAPS if self.fidgets else NAPS_SECONDS):
                     self.fidgets = True
-                    return condition()
+                    return self._at_last(condition)
             # Where we get to look ten times as seldom, there is ten times as long to wait.
             waited += min(now - looked, LONGEST_LOOK)
             if waited > WALL_SECONDS:
-                return condition()
+                return self._at_last(condition)
             looked = now
+
+    def _at_last(self, condition: Callable[[], T]) -> T:
+        """What it comes to when nothing more will happen, but that we may have to hear of an end.
+
+        A server that has ended is a zombie at rest until its keeper, which may get no processor,
+        has waited for it and told us.
+        """
+        self.is_running()
+        return condition()
 
     def settle(self) -> bool:
         """Waits until the family is asleep. False if it burns CPU time instead.
@@ -400,8 +415,10 @@ class Server:
 
     def _rests(self) -> dict[tuple[int, int], procfs.Rest]:
         found = {}
-        for member in self.family():
-            found.update(procfs.rests(member.pid))
+        pids = self._contained.family.pids()
+        self.most_processes = max(self.most_processes, len(pids))
+        for pid in pids:
+            found.update(procfs.rests(pid))
         return found
 
     @staticmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -102,6 +102,24 @@ def _in_motion(end: TcpSocket, peer: TcpSocket | None) -> bool:
 def room(port: int) -> int:
     """How many more connections the kernel accepts on that port for its server; 0 if none."""
     return max((s.room for s in listeners() if s.port == port), default=0)
+
+
+def leave_for_small_table(leave: Callable[[], None]) -> None:
+    """Calls ``leave``, which takes us to a new network, one with its own table of connections.
+
+    Each look at the sockets walks through the whole table, and this machine's may be for 262144
+    connections. For a process with a network of its own: what it sets holds there. A kernel before
+    6.1 knows no such tables.
+    """
+    settings = Path("/proc/sys/net/ipv4")
+    # The kernel makes them as small as the table.
+    limits = [settings / name for name in ("tcp_max_tw_buckets", "tcp_max_syn_backlog")]
+    with suppress(OSError):
+        usual = [limit.read_text(encoding="ascii") for limit in limits]
+        (settings / "tcp_child_ehash_entries").write_text("16384", encoding="ascii")
+        leave()
+        for limit, value in zip(limits, usual, strict=True):
+            limit.write_text(value, encoding="ascii")
 
 
 def _sockets(states: list[int]) -> list[TcpSocket]:

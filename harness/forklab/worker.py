@@ -33,7 +33,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from forklab import contain, limits, paths, tiers
+from forklab import contain, limits, paths, tcp, tiers
 from forklab.contain import Exit
 from forklab.errors import GraderError, UsageError
 from forklab.server import slowness
@@ -243,8 +243,9 @@ def serve(tier: str, trusted: bool) -> int:
         signal.signal(number, signal.SIG_IGN)  # what is between us and our client keeps it so
     problem = ""
     try:
-        choose_tier(tier, trusted)
-        tiers.leave_network()
+        if choose_tier(tier, trusted) == tiers.BWRAP:
+            tiers.leave_network()
+            tcp.leave_for_small_table(tiers.leave_network)
     except (GraderError, UsageError) as refusal:
         problem = str(refusal)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)  # keepers of a killed child become ours to wait for
@@ -328,8 +329,12 @@ class Serving:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """In place of pytest's own loop. True: done, by a hook's rules."""
         from forklab import rubric
+        from forklab.lessons import traffic
 
         rubric.diagnoses()
+        size = traffic.long_stream_size()
+        traffic.long_text(size)
+        traffic.long_text(size, traffic.LONG_LINE)
         gc.collect()
         gc.freeze()  # children then don't copy what they only look at
         self._client.answer({"pid": os.getpid()})

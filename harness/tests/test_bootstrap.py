@@ -81,7 +81,7 @@ class Kit:
     def fake(self, tool: str, script: str) -> None:
         executable(self.bin / tool, script)
 
-    def start(self, **env: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
         clean = {
             "PATH": str(self.bin),
             "HOME": str(self.root.parent),
@@ -91,16 +91,16 @@ class Kit:
             "FORKLAB_SYSTEM_PYTHON": "/nonexistent",
         }
         return subprocess.Popen(
-            [self.root / "harness" / "bootstrap.sh"],
+            [self.root / "harness" / "bootstrap.sh", *words],
             env=clean | env,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
 
-    def bootstrap(self, **env: str) -> tuple[int, str]:
+    def bootstrap(self, *words: str, **env: str) -> tuple[int, str]:
         """Runs it to its end. Exit status and what was said."""
-        process = self.start(**env)
+        process = self.start(*words, **env)
         said = process.communicate()[1]
         return process.returncode, said
 
@@ -222,6 +222,25 @@ def test_package_with_another_hash(kit):
     assert "not the one this kit was made with" in said
     assert "apt-get" not in said
     assert not kit.stamped
+
+
+@can_make_venvs
+def test_what_builds_the_site(kit):
+    """Added when it is asked for, once; what can't be had is a failure, and .venv stays."""
+    lock = kit.root / "harness" / "requirements-docs.lock"
+    lock.write_text(kit.lock.read_text())
+    status, said = kit.bootstrap("docs")
+    assert (status, said.count("adding what builds the site")) == (0, 1)
+    assert kit.bootstrap("docs") == (0, "")
+    lock.write_text(f"sphinx==99 --hash=sha256:{'0' * 64}\n")
+    status, said = kit.bootstrap("docs")
+    assert status == 4
+    assert "pip could not install what builds the site" in said
+    assert kit.works()
+    shutil.rmtree(next((kit.root / ".venv" / "lib").glob("*/site-packages/pip")))
+    status, said = kit.bootstrap("docs")
+    assert status == 4
+    assert "built with Sphinx from the package index" in said
 
 
 # ---- from the distribution -----------------------------------------------------------------------

@@ -162,7 +162,8 @@ def test_a_failure_in_full_and_the_others_in_a_line():
         "one-wait-per-signal",
     ):
         assert part in text
-    for command in ("make hint CHECK=4.7", "docs/lab4.html", "make run LAB=4"):
+    hint, by_hand, picture = "make hint CHECK=4.7", "make run LAB=4", "make trace LAB=4 CHECK=4.7"
+    for command in (hint, "docs/lab4.html", by_hand, picture):
         assert command in text
     assert "make hint CHECK=4.9" not in text
     assert "4.9 another: it ended" in text

@@ -14,7 +14,7 @@ from forklab.evidence import (
 from forklab.launch import Launcher
 from forklab.lessons.reaping import must_reap_itself, reaped_by_the_kernel
 from forklab.lessons.survival import child_of, expect_alive, expect_service
-from forklab.lessons.traffic import HELLO, long_stream_size, long_text
+from forklab.lessons.traffic import HELLO, LONG_LINE, long_stream_size, long_text
 from forklab.result import Evidence
 from forklab.rubric import expect, first_fix
 from forklab.server import Server
@@ -151,10 +151,9 @@ def survives_a_signal_storm(server: Server, clients: Clients) -> None:
                 return
             server.kill(signal.SIGCHLD, child)
 
-    # Of a long line, a part may fit where the whole doesn't.
-    data = long_text(long_stream_size(), line_size=4000)
+    data = long_text(long_stream_size(), LONG_LINE)
     client.exchange(data, slow=True, meanwhile=interrupt)
-    compare(client, data, bytes(client.received[before:]), "loses-bytes-to-signals")
+    compare(client, data, bytes(memoryview(client.received)[before:]), "loses-bytes-to-signals")
 
 
 def handler_is_safe(launch: Launcher) -> None:

@@ -26,6 +26,7 @@ from forklab.result import (
     Result,
 )
 from forklab.rubric import diagnoses
+from forklab.trace.traffic import OF_CHECK
 
 MARKS = {PASSED: "✓", FAILED: "✗", SKIPPED: "-", ERROR: "!"}
 ASCII_MARKS = {PASSED: "+", FAILED: "x", SKIPPED: "-", ERROR: "!"}
@@ -189,6 +190,8 @@ class Report:
         which = "" if own else f" SUBMISSION={plain(self._submission)}"
         self._print(f"make run LAB={number} PORT=9190{which}", indent=4)
         self._print("make client PORT=9190          (in another terminal)", indent=4)
+        if OF_CHECK.get(found.id):
+            self._print(f"make trace LAB={number} CHECK={found.id}{which}", indent=4)
 
     def _evidence(self, text: str) -> None:
         """Lines as they are: code and carets stay in place, so what is too long is cut."""

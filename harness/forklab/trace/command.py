@@ -23,8 +23,8 @@ NO_STRACE = (
     "sudo apt-get install strace"
 )
 HONESTLY = (
-    "Under strace a zombie lives longer than without it, and a server is slower. "
-    "This is to look at: no marks come of it."
+    "Under strace a server is slower, and its zombies live longer, than without it.",
+    "So this is to look at: no marks come of it.",
 )
 
 
@@ -85,7 +85,7 @@ def run(request: Request, say: Callable[[str], None] = print) -> bool:
     if traced(trace, source) is None:
         return False
     written = _write(trace, request)
-    for line in (*summary(trace), HONESTLY, ""):
+    for line in (*summary(trace), *HONESTLY, ""):
         say(line)
     for file, what in written:
         say(f"{_shown(file)}    {what}")
@@ -218,11 +218,9 @@ def _connections(trace: Trace) -> str:
 
 
 def _at_the_end(trace: Trace) -> str:
-    last = None
-    for last in trace.moments():
-        pass
-    if last is None:
+    if not trace.events:
         return "nothing is known"
+    *_, last = trace.moments()
     zombies = last.zombies
     alive = [n for n, state in last.states.items() if state in (model.RUNNING, model.STOPPED)]
     text = _count(len(zombies), "zombie")

@@ -32,8 +32,8 @@ EXITED = "exited"  # it is seen to be gone: a zombie, unless reaped at once [sta
 REAP = "reap"  # a wait took a child out of the process table [other, status or signal]
 WAIT = "wait"  # a wait that brought nobody: none had ended, or there is none [error]
 AUTO_REAP = "auto-reap"  # the kernel did it, as the parent ignores SIGCHLD. process is the child
-# Its parent is gone. process is the child: alive, or a zombie, which is reaped by that. Of P itself,
-# whom the recorder started: it has ended and is reaped.
+# Its parent is gone. process is the child: alive, or a zombie, which is reaped by that. Of P
+# itself, whom the recorder started: it has ended and is reaped.
 ADOPTED = "adopted"
 SENT = "sent"  # a signal for process [signal, other: who sent it, or ""; outcome]
 SIGNAL = "signal"  # a signal is delivered [signal, other: the sender it names, action]
@@ -361,9 +361,11 @@ def _made(kind: Any, data: Any) -> Any:
         return [_made(arguments[0], one) for one in data]
     if origin is dict:
         return {key: _made(arguments[1], one) for key, one in data.items()}
+    make: Any = kind
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         known = {one.name for one in dataclasses.fields(kind)}
         # What a newer kit added is left out.
-        return kind(**{name: _made(hints[name], its) for name, its in data.items() if name in known})
+        kept = {name: its for name, its in data.items() if name in known}
+        return make(**{name: _made(hints[name], its) for name, its in kept.items()})
     return data

@@ -16,7 +16,7 @@ LEAST = 1.0  # microseconds that a call is drawn as, so that it can be seen
 
 
 def perfetto(trace: Trace) -> str:
-    """The trace in that format: lives, zombies and waiting calls as slices, all else as instants."""
+    """The trace in that format: lives, zombies and waits are slices, all else instants."""
     numbers = {one.name: number for number, one in enumerate(trace.processes, SCENARIO + 1)}
     events = [_name_of_track(SCENARIO, f"{trace.lab}: {trace.scenario}")]
     for one in trace.processes:

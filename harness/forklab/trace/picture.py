@@ -7,9 +7,12 @@ alone.
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import accumulate
 
 from forklab.draw import svg
 from forklab.evidence import plain
@@ -19,12 +22,13 @@ from forklab.trace.model import Connection, Event, Process, Trace
 COLUMN = 26  # from one event that is drawn to the next, in pixels
 LANE = 40  # from one life-line to the next
 BAR = 18  # a life-line's thickness
-LEFT, RIGHT = 14, 120
+HELD = 14  # from one holder of a connection to the next
+HOLDERS = 4  # a connection shows so many
+LEFT, RIGHT = 86, 130
 MARK_ROW = 16  # the scenario's words stand in rows above the life-lines
 MARK_ROWS = 5
 LABEL_ROW = 13  # what happens to a process stands above its line
-LABEL_ROWS = 3  # above the first one's; above the others' one
-LONG_QUEUE = 90  # from here on a client's name stands in its queue
+LABEL_ROWS = 6  # at most above the server's; above the others' one
 
 # What gets a column. What else happened (reads, writes, descriptors) is told in words only.
 DRAWN = {
@@ -32,31 +36,49 @@ DRAWN = {
     *(model.SIGNAL, model.STOP, model.LISTEN, model.ACCEPT, model.EOF),
 }
 
+STOPPING = {"SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"}
+
 # Labels in the picture and on the page: English, Korean.
 WORDS = {
-    "server": ("the server", "서버"),
+    "server": ("server", "서버"),
     "child": ("child", "자식"),
     "thread": ("thread", "스레드"),
     "client": ("client", "클라이언트"),
     "zombie": ("zombie", "좀비"),
     "frozen": ("frozen", "멈춤"),
     "merged": ("merged", "합쳐짐"),
-    "handler": ("handler", "핸들러"),
-    "default": ("default", "기본 동작"),
-    "ignore": ("ignored", "무시"),
+    "pending": ("stays pending", "계속 대기 중"),
+    "lost": ("not delivered", "전달되지 않음"),
     "nothing": ("no effect", "효과 없음"),
-    "reaped": ("reaped", "거둠"),
-    "queue": ("in the queue", "대기 큐"),
-    "never": ("never reaped", "거두지 않음"),
-    "init": ("reaped by init", "init이 거둠"),
-    "automatic": ("no zombie: the kernel reaps", "좀비 없음: 커널이 거둠"),
-    "processes": ("processes", "프로세스"),
+    "handler": ("handler", "핸들러"),
+    "default": ("default action", "기본 동작"),
+    "ignore": ("ignored", "무시"),
+    "killed": ("killed by", "강제 종료:"),
+    "wait": ("reaped", "회수"),
+    "never": ("never reaped", "회수되지 않음"),
+    "init": ("reaped by init", "init이 회수"),
+    "automatic": ("reaped by the kernel", "커널이 회수"),
+    "alive": ("still alive", "살아 있음"),
     "connections": ("connections", "연결"),
-    "more": ("more processes, not drawn", "개 프로세스는 그리지 않음"),
 }
 
+# The scenario's steps in Korean.
+MARKS = (
+    (r"the server starts", "서버 시작"),
+    (r"the server gets (\w+)", r"서버에 \1"),
+    (r"the server is frozen \((\w+)\)", r"서버 멈춤(\1)"),
+    (r"the server goes on \((\w+)\)", r"서버 재개(\1)"),
+    (r"the trace ends", "기록 끝"),
+    (r"client (\d+) connects", r"클라이언트 \1 연결"),
+    (r"client (\d+) sends (.*)", r"클라이언트 \1: \2 전송"),
+    (r"client (\d+) leaves", r"클라이언트 \1 나감"),
+    (r"client (\d+) vanishes \(reset\)", r"클라이언트 \1 사라짐(reset)"),
+)
+
 STYLE = """
-.run text{fill:var(--ink);font:12px SANS}.run .soft{fill:var(--soft)}.run .ko{display:none}
+.run text{fill:var(--ink);font:12px SANS;paint-order:stroke;stroke:var(--paper);stroke-width:4px;
+stroke-linejoin:round}.run .end{text-anchor:end}
+.run .soft{fill:var(--soft)}.run .ko{display:none}
 .run .warn{fill:var(--warn);font-weight:600}.run .good{fill:var(--good)}
 .run .life{fill:var(--box);stroke:var(--soft)}.run .zombie{stroke:var(--warn);stroke-dasharray:4 2}
 .run .hatch{stroke:var(--warn);stroke-width:2}
@@ -66,7 +88,7 @@ STYLE = """
 .run .lost{fill:var(--paper);stroke:var(--accent)}
 .run .held{fill:var(--accent);fill-opacity:.22;stroke:var(--accent)}
 .run .queued{fill:none;stroke:var(--soft);stroke-dasharray:2 3}.run .dot{fill:var(--ink)}
-.run .mark{stroke:var(--soft);stroke-dasharray:1 4}.run .back{fill:var(--paper)}
+.run .mark{stroke:var(--soft);stroke-dasharray:1 4}
 .run .cursor{stroke:var(--ink);stroke-width:2}
 """
 
@@ -84,46 +106,99 @@ def style() -> str:
     )
 
 
-def is_drawn(event: Event) -> bool:
-    """Whether it has a column of its own."""
-    nothing_comes_of_it = event.signal == "SIGCHLD" and event.action == model.DEFAULT
-    return event.kind in DRAWN and not nothing_comes_of_it
+def mark_words(text: str) -> tuple[str, str]:
+    """A step of the scenario in English and Korean."""
+    for english, korean in MARKS:
+        if found := re.fullmatch(english, text):
+            return text, found.expand(korean)
+    return text, text
 
 
 @dataclass
 class Layout:
     """Where things stand, in pixels."""
 
+    times: list[float]  # of each event, in seconds
+    drawn: list[bool]  # of each event: whether it has a column of its own
     columns: list[int]  # of each event: the column that it stands in, or stood last
     lanes: Mapping[str, float]  # the middle of each process's line
-    clients: Mapping[int, float]  # and of each connection's
+    clients: Mapping[int, float]  # and of each connection's first
     heading: float  # of the connections
     width: float
     height: float
 
     def x(self, event: int) -> float:
         """The column of that event."""
-        return LEFT + COLUMN * (self.columns[event] if self.columns else 0)
+        return _column(self.columns[event] if self.columns else 0)
+
+    def x_at(self, time: float) -> float:
+        """The column of the first event at that time, or of the last before it."""
+        found = bisect_left(self.times, time)
+        at_that_time = found < len(self.times) and self.times[found] == time
+        return self.x(found if at_that_time else max(found - 1, 0))
+
+    @property
+    def end(self) -> float:
+        """Of what lasts to the end of the trace."""
+        return _column(self.columns[-1] + 1 if self.columns else 1)
+
+
+def _column(number: int) -> float:
+    return LEFT + COLUMN * number
 
 
 def layout(trace: Trace) -> Layout:
     """Where everything of a trace stands."""
-    column, columns = 0, []
-    for event in trace.events:
-        column += is_drawn(event)
-        columns.append(column)
-    top = 24 + MARK_ROW * _mark_rows(trace, columns) + LABEL_ROW * (LABEL_ROWS - 1)
-    lanes = {one.name: top + LANE * row for row, one in enumerate(trace.shown(), 0)}
+    drawn = _drawn(trace)
+    columns = list(accumulate(map(int, drawn)))
+    labels = [
+        row for number, row, *_ in _placed_labels(trace, columns) if _is_servers(trace, number)
+    ]
+    marks = list(_placed_marks(trace, drawn, columns))
+    top = (
+        28
+        + MARK_ROW * (1 + max((row for _, row, _ in marks), default=0))
+        + LABEL_ROW * max(labels, default=0)
+    )
+    lanes = {one.name: top + LANE * row for row, one in enumerate(trace.shown())}
     heading = top + LANE * len(lanes) - 4
-    clients = {
-        one.client: heading + 26 + 26 * row
-        for row, one in enumerate(trace.connections[: model.MOST_SHOWN])
-    }
-    bottom = heading + 26 + 26 * len(clients) if clients else heading
-    width = LEFT + COLUMN * (column + 1) + RIGHT
-    for number, _, text in _placed_marks(trace, columns):
-        width = max(width, LEFT + COLUMN * columns[number] + round(_wide(text)) + LEFT)
-    return Layout(columns, lanes, clients, heading, width, bottom)
+    clients = {}
+    bottom = heading + 18
+    for connection in trace.connections[: model.MOST_SHOWN]:
+        clients[connection.client] = bottom
+        bottom += HELD * max(len(_shares(connection)), 1) + 8
+    ends = [_column(columns[number]) + _widest(words) for number, _, words in marks]
+    width = max([_column(columns[-1] + 1 if columns else 1) + RIGHT, *ends])
+    return Layout(
+        [event.time for event in trace.events],
+        drawn,
+        columns,
+        lanes,
+        clients,
+        heading,
+        width,
+        bottom,
+    )
+
+
+def _drawn(trace: Trace) -> list[bool]:
+    """For each event, whether it has a column of its own."""
+    names = {one.name for one in trace.shown()}
+
+    def is_drawn(event: Event) -> bool:
+        if event.kind == model.MARK or event.client > model.MOST_SHOWN:
+            return event.client <= model.MOST_SHOWN
+        if event.process not in names or (event.other and event.other not in names):
+            return False
+        if event.kind == model.SENT:  # the SIGCHLD of an end stands with that
+            return event.signal != "SIGCHLD"
+        if event.signal == "SIGCHLD" and event.action == model.DEFAULT:
+            return False  # nothing comes of it
+        if event.kind == model.ADOPTED and event.process == trace.processes[0].name:
+            return False
+        return event.kind in DRAWN and not event.error
+
+    return list(map(is_drawn, trace.events))
 
 
 def picture(trace: Trace, name: str, description: str) -> str:
@@ -134,6 +209,13 @@ def picture(trace: Trace, name: str, description: str) -> str:
     at = layout(trace)
     title = f"{trace.lab}, {trace.scenario}: {trace.clients} clients"
     parts = [
+        *_marks(trace, at),
+        *_lives(trace, at, name),
+        *_links(trace, at),
+        *_labels(trace, at),
+        *_connections(trace, at),
+    ]
+    head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="run" role="img" width="{at.width:.0f}" '
         f'viewBox="0 0 {at.width:.0f} {at.height:.0f}" '
         f'aria-labelledby="{name}-title" aria-describedby="{name}-desc">',
@@ -141,14 +223,9 @@ def picture(trace: Trace, name: str, description: str) -> str:
         f'<desc id="{name}-desc">{escape(description)}</desc><style>{style()}</style>',
         f'<defs><pattern id="{name}-hatch" width="7" height="7" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)"><path d="M0 0V7" class="hatch"/></pattern></defs>',
-        *_marks(trace, at),
-        *_lives(trace, at, name),
-        *_links(trace, at),
-        *_labels(trace, at),
-        *_connections(trace, at),
-        "</svg>",
-    ]
-    return "\n".join(parts) + "\n"
+    )
+    parts.sort(key=lambda part: part.startswith("<text"))  # words stand before lines
+    return "\n".join([*head, *parts, "</svg>"]) + "\n"
 
 
 # Words ---------------------------------------------------------------------------------------
@@ -159,88 +236,124 @@ def _wide(text: str) -> float:
     return svg.text_width(text, "tiny")
 
 
-def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "") -> str:
-    where = f'x="{x:.0f}" y="{y:.0f}"' + (f' text-anchor="{anchor}"' if anchor else "")
-    return f"<text {where}{_class(kind)}>{escape(plain(words))}</text>"
+def _widest(words: Sequence[str]) -> float:
+    return max(map(_wide, words))
 
 
-def _words(x: float, y: float, key: str, kind: str = "", before: str = "", after: str = "") -> str:
+def _text(x: float, y: float, words: str, kind: str = "") -> str:
+    its = f' class="{kind}"' if kind else ""
+    return f'<text x="{x:.0f}" y="{y:.0f}"{its}>{escape(plain(words), quote=False)}</text>'
+
+
+def _both(x: float, y: float, words: Sequence[str], kind: str = "") -> str:
     """A label in both languages, of which the page shows one."""
-    english, korean = WORDS[key]
-    return _text(x, y, before + english + after, f"{kind} en".strip()) + _text(
-        x, y, before + korean + after, f"{kind} ko".strip()
+    english, korean = words
+    if english == korean:
+        return _text(x, y, english, kind)
+    return _text(x, y, english, f"{kind} en".strip()) + _text(x, y, korean, f"{kind} ko".strip())
+
+
+def _words(before: str, key: str, after: str = "") -> tuple[str, str]:
+    """A label of WORDS in both languages, with what stands around it."""
+    english, korean = (
+        " ".join(filter(None, (before, word, after))) for word in WORDS.get(key, ("", ""))
     )
+    return english, korean
 
 
-def _class(kind: str) -> str:
-    return f' class="{kind}"' if kind else ""
+def _fit(rows: Sequence[list[tuple[float, float]]], start: float, end: float) -> int | None:
+    """The first row that is empty from start to end, and is taken now; None: there is no room."""
+    for number, taken in enumerate(rows):
+        if all(end <= its_start or its_end <= start for its_start, its_end in taken):
+            taken.append((start, end))
+            return number
+    return None
+
+
+def _title(words: str) -> str:
+    """What a browser shows beside the pointer."""
+    return f"<title>{escape(plain(words), quote=False)}</title>" if words else ""
 
 
 # Marks ---------------------------------------------------------------------------------------
 
 
-def _placed_marks(trace: Trace, columns: Sequence[int]) -> Iterator[tuple[int, int, str]]:
+def _placed_marks(
+    trace: Trace, drawn: Sequence[bool], columns: Sequence[int]
+) -> Iterator[tuple[int, int, tuple[str, str]]]:
     """Event, row and text of each step of the scenario; those that find no room are left out."""
-    free = [0.0] * MARK_ROWS  # from where on each row is empty
+    rows: list[list[tuple[float, float]]] = [[] for _ in range(MARK_ROWS)]
     for number, event in enumerate(trace.events):
-        if event.kind != model.MARK:
+        if event.kind != model.MARK or not drawn[number]:
             continue
-        x = LEFT + COLUMN * columns[number]
-        row = next((row for row, since in enumerate(free) if since <= x), None)
+        words = mark_words(event.text)
+        x = _column(columns[number])
+        row = _fit(rows, x, x + _widest(words) + 10)
         if row is not None:
-            free[row] = x + _wide(event.text) + 10
-            yield number, row, event.text
-
-
-def _mark_rows(trace: Trace, columns: Sequence[int]) -> int:
-    return 1 + max((row for _, row, _ in _placed_marks(trace, columns)), default=0)
+            yield number, row, words
 
 
 def _marks(trace: Trace, at: Layout) -> Iterator[str]:
-    for number, row, text in _placed_marks(trace, at.columns):
+    for number, row, words in _placed_marks(trace, at.drawn, at.columns):
         x, y = at.x(number), 12 + MARK_ROW * row
         yield f'<path class="mark" d="M{x:.0f} {y + 4:.0f}V{at.height:.0f}"/>'
-        yield _text(x, y, text, "soft")
+        yield _both(x, y, words, "soft")
 
 
 # Life-lines ----------------------------------------------------------------------------------
 
 
 def _lives(trace: Trace, at: Layout, name: str) -> Iterator[str]:
-    last = len(trace.events) - 1
     for one in trace.shown():
         y = at.lanes[one.name]
         began = at.x(one.forked) if one.forked is not None else LEFT
-        end = at.x(one.exited if one.exited is not None else last)
-        if one.exited is None:
-            end += COLUMN
-        yield _bar(began, end, y, "life")
-        yield from _frozen(trace, one, at)
-        if one.zombie is not None and one.reap is not None and one.exited is not None:
-            gone = at.x(one.reap.event) if one.reap.event is not None else at.x(last) + COLUMN
-            yield _bar(end, gone, y, "zombie", f"url(#{name}-hatch)")
-            key = "never" if one.reap.how == model.NEVER else "zombie"
+        end = at.x(one.exited) if one.exited is not None else at.end
+        yield _bar(began, end, y, "life", title=_life(one))
+        yield _both(began - 5, y + 4, _words(one.name, _kin(one)), "end")
+        yield from _frozen(trace, one, at, end)
+        gone = _zombie_until(trace, one, at)
+        if gone is not None:
+            title = f"{one.name}: a zombie"
+            yield _bar(end, gone, y, "zombie", f'fill="url(#{name}-hatch)"', title=title)
             if gone - end > _wide(WORDS["zombie"][0]) + 8:
-                yield _plate(end + 4, y, "zombie")
-            if key == "never":
-                yield _words(gone + 4, y + 4, "never", "warn")
-        yield _words(
-            began + 4, y + 4, "server" if not one.parent else _kin(one), before=f"{one.name} "
-        )
-        yield from _end(one, end, y)
+                yield _both(end + 6, y + 4, WORDS["zombie"], "warn")
+        yield from _end(one, end if gone is None else gone, y)
+
+
+def _zombie_until(trace: Trace, one: Process, at: Layout) -> float | None:
+    """Where its time as a zombie ends; None if it never was one."""
+    if one.zombie is not None and one.reap is not None:
+        return at.end if one.reap.event is None else at.x(one.reap.event)
+    for number, event in enumerate(trace.events):
+        if event.kind == model.ADOPTED and event.process == one.name and one.parent:
+            was_zombie = one.exited is not None and one.exited < number
+            return at.x(number) if was_zombie else None
+    return None
 
 
 def _kin(one: Process) -> str:
+    if not one.parent:
+        return "server"
     return "thread" if one.is_thread else "child"
 
 
+def _life(one: Process) -> str:
+    """A process in one sentence, with its times."""
+    until = "" if one.exit is None else f" to {1000 * one.exit.latest:.1f}"
+    return f"{_fate(one)} Alive from {1000 * one.began:.1f}{until} ms."
+
+
 def _end(one: Process, x: float, y: float) -> Iterator[str]:
-    """What became of one that left no zombie, beside its line."""
-    if one.parent and one.reap is not None and one.reap.how in (model.AUTOMATIC, model.BY_INIT):
-        yield _words(x + 6, y + 4, one.reap.how, "soft")
+    """What became of it, after its line."""
+    if one.exit is None:
+        yield _both(x + 6, y + 4, WORDS["alive"], "soft")
+    elif one.parent and one.reap is not None:
+        kind = {model.BY_WAIT: "good", model.NEVER: "warn"}.get(one.reap.how, "soft")
+        tick = "✓" if one.reap.how == model.BY_WAIT else ""
+        yield _both(x + 6, y + 4, _words(tick, one.reap.how), kind)
 
 
-def _frozen(trace: Trace, one: Process, at: Layout) -> Iterator[str]:
+def _frozen(trace: Trace, one: Process, at: Layout, end: float) -> Iterator[str]:
     since: float | None = None
     for number, event in enumerate(trace.events):
         if event.process != one.name:
@@ -248,30 +361,28 @@ def _frozen(trace: Trace, one: Process, at: Layout) -> Iterator[str]:
         if event.kind == model.STOP and since is None:
             since = at.x(number)
         elif event.kind == model.CONTINUE and since is not None:
-            y = at.lanes[one.name]
-            yield _bar(since, at.x(number), y, "frozen")
-            if at.x(number) - since > _wide(WORDS["frozen"][0]) + 8:
-                yield _plate(since + 4, y, "frozen")
+            yield _bar(since, at.x(number), at.lanes[one.name], "frozen")
             since = None
+    if since is not None:
+        yield _bar(since, end, at.lanes[one.name], "frozen")
 
 
-def _bar(x: float, end: float, y: float, kind: str, fill: str = "") -> str:
-    style = f' fill="{fill}"' if fill else ""
-    width = max(end - x, 2)
-    return (
-        f'<rect class="{kind}"{style} x="{x:.0f}" y="{y - BAR / 2:.0f}" width="{width:.0f}" '
-        f'height="{BAR}" rx="2"/>'
+def _bar(
+    x: float,
+    end: float,
+    y: float,
+    kind: str,
+    fill: str = "",
+    *,
+    thick: float = BAR,
+    title: str = "",
+) -> str:
+    attributes = f'class="{kind}" {fill}'.rstrip()
+    shape = (
+        f'<rect {attributes} x="{x:.0f}" y="{y - thick / 2:.0f}" width="{max(end - x, 2):.0f}" '
+        f'height="{thick}" rx="2"'
     )
-
-
-def _plate(x: float, y: float, key: str) -> str:
-    """A word on a background of its own, where it would be lost in a hatching."""
-    width = max(_wide(word) for word in WORDS[key]) + 6
-    kind = "warn" if key == "zombie" else ""
-    back = (
-        f'<rect class="back" x="{x:.0f}" y="{y - 7:.0f}" width="{width:.0f}" height="14" rx="2"/>'
-    )
-    return back + _words(x + 3, y + 4, key, kind)
+    return f"{shape}>{_title(title)}</rect>" if title else f"{shape}/>"
 
 
 # What goes from one to the other -------------------------------------------------------------
@@ -284,61 +395,84 @@ def _links(trace: Trace, at: Layout) -> Iterator[str]:
             continue
         other = at.lanes.get(event.other)
         if event.kind == model.FORK and other is not None:
-            yield _line("link", x, y, other - BAR / 2 * _sign(other - y), dot=True)
+            yield _line(
+                "link", x, y + BAR / 2 * _sign(other - y), other - BAR / 2 * _sign(other - y)
+            )
         elif event.kind == model.REAP and other is not None:
             yield _line("reap", x, y, other)
-            yield _text(x - 4, other + 4, "✓", "good")
         elif event.kind == model.SENT:
             yield _sent(event, x, y, other)
-        elif event.kind == model.SIGNAL and is_drawn(event):
-            yield _triangle("arrow", x, y)
-        elif event.kind in (model.ACCEPT, model.EOF):
-            yield f'<circle class="dot" cx="{x:.0f}" cy="{y:.0f}" r="3"/>'
+        elif event.kind == model.SIGNAL and at.drawn[number]:
+            yield _triangle(x, y, _said(event))
+        elif event.kind == model.ACCEPT and not event.error:
+            yield _circle("dot", x, y, 3, _said(event))
+
+
+def _said(event: Event) -> str:
+    return f"{event.process}: {event.text}"
 
 
 def _sent(event: Event, x: float, y: float, sender: float | None) -> str:
     drawn = ""
     if sender is not None:
         drawn = _line("sent", x, sender, y + BAR / 2 * _sign(sender - y))
-    if event.outcome in (model.MERGED, model.LOST, model.IGNORED):
-        return drawn + f'<circle class="lost" cx="{x:.0f}" cy="{y:.0f}" r="4"/>'
-    return drawn + f'<circle class="arrow" cx="{x:.0f}" cy="{y:.0f}" r="4"/>'
+    matters = event.outcome in (model.DELIVERED, model.PENDING)
+    return drawn + _circle("arrow" if matters else "lost", x, y, 4, _said(event))
+
+
+def _placed_labels(
+    trace: Trace, columns: Sequence[int]
+) -> Iterator[tuple[int, int, tuple[str, str], str]]:
+    """Event, row above its line, text and kind of what happens to a process.
+
+    What finds no room is left out; what warns comes first.
+    """
+    labels = [
+        (number, *label) for number, event in enumerate(trace.events) if (label := _label(event))
+    ]
+    rows: dict[str, list[list[tuple[float, float]]]] = {}
+    for number, words, kind in sorted(labels, key=lambda label: label[2] != "warn"):
+        name = trace.events[number].process
+        count = LABEL_ROWS if _is_servers(trace, number) else 1
+        its = rows.setdefault(name, [[] for _ in range(count)])
+        x = _column(columns[number])
+        row = _fit(its, x, x + _widest(words) + 8)
+        if row is not None:
+            yield number, row, words, kind
+
+
+def _is_servers(trace: Trace, event: int) -> bool:
+    return trace.events[event].process == trace.processes[0].name
 
 
 def _labels(trace: Trace, at: Layout) -> Iterator[str]:
     """What happens to a process, above its line, where there is room for it."""
-    free: dict[str, list[float]] = {}  # for each line, from where on its rows are empty
-    for number, event in enumerate(trace.events):
-        label = _label(event)
-        if label is None or event.process not in at.lanes:
-            continue
-        before, key, kind = label
-        words = WORDS.get(key, ("", ""))
-        first = event.process == trace.processes[0].name
-        rows = free.setdefault(event.process, [0.0] * (LABEL_ROWS if first else 1))
-        x = at.x(number) - 5
-        row = next((row for row, since in enumerate(rows) if since <= x), None)
-        if row is not None:
-            rows[row] = x + max(_wide(before + " " + one) for one in words) + 8
-            y = at.lanes[event.process] - 13 - LABEL_ROW * row
-            if key:
-                yield _words(x, y, key, kind, before=f"{before} ".lstrip())
-            else:
-                yield _text(x, y, before, kind)
+    for number, row, words, kind in _placed_labels(trace, at.columns):
+        y = at.lanes.get(trace.events[number].process)
+        if y is not None:
+            yield _both(at.x(number) - 5, y - 13 - LABEL_ROW * row, words, kind)
 
 
-def _label(event: Event) -> tuple[str, str, str] | None:
-    """What stands in front, the key of the word in WORDS, and its kind."""
+def _label(event: Event) -> tuple[tuple[str, str], str] | None:
+    """The words in both languages, and their kind."""
+    signal = event.signal
     if event.kind == model.SENT and event.outcome == model.MERGED:
-        return "", "merged", "warn"
+        return WORDS["merged"], "warn"
+    if event.kind == model.SENT and event.outcome == model.PENDING:
+        return _words(signal, "pending"), "warn"
     if event.kind == model.SENT:
-        return event.signal, "nothing" if event.outcome == model.IGNORED else "", "soft"
-    if event.kind == model.SIGNAL and is_drawn(event):
-        return ("" if event.signal == "SIGCHLD" else event.signal), event.action, "soft"
-    if event.kind == model.EXITED and event.signal:
-        return event.signal, "", "warn"
+        key = {model.IGNORED: "nothing", model.LOST: "lost"}.get(event.outcome, "")
+        return _words(signal, key), "soft"
+    if event.kind == model.STOP:
+        return _words(signal, "frozen"), "soft"
+    if event.kind == model.SIGNAL and signal not in STOPPING:
+        if signal == "SIGCHLD":
+            return None if event.action == model.DEFAULT else (WORDS[event.action], "soft")
+        return _words(signal, event.action), "soft"
+    if event.kind == model.EXITED and signal:
+        return _words("", "killed", signal), "warn"
     if event.kind == model.EXITED and event.status:
-        return f"status {event.status}", "", "warn"
+        return (f"status {event.status}",) * 2, "warn"
     return None
 
 
@@ -346,67 +480,87 @@ def _sign(number: float) -> int:
     return 1 if number > 0 else -1
 
 
-def _line(kind: str, x: float, y: float, to: float, dot: bool = False) -> str:
-    drawn = f'<path class="{kind}" d="M{x:.0f} {y:.0f}V{to:.0f}"/>'
-    return drawn + f'<circle class="dot" cx="{x:.0f}" cy="{y:.0f}" r="3"/>' * dot
+def _line(kind: str, x: float, y: float, to: float) -> str:
+    return f'<path class="{kind}" d="M{x:.0f} {y:.0f}V{to:.0f}"/>'
 
 
-def _triangle(kind: str, x: float, y: float) -> str:
-    return f'<path class="{kind}" d="M{x - 5:.0f} {y + 5:.0f}h10l-5 -9z"/>'
+def _circle(kind: str, x: float, y: float, radius: int, title: str) -> str:
+    where = f'cx="{x:.0f}" cy="{y:.0f}" r="{radius}"'
+    return f'<circle class="{kind}" {where}>{_title(title)}</circle>'
+
+
+def _triangle(x: float, y: float, title: str) -> str:
+    shape = f"M{x - 5:.0f} {y + 5:.0f}h10l-5 -9z"
+    return f'<path class="arrow" d="{shape}">{_title(title)}</path>'
 
 
 # Connections ---------------------------------------------------------------------------------
 
 
+def _shares(one: Connection) -> list[tuple[str, float, float | None]]:
+    """Who has it open, from when to when (None: to the end); one entry a process."""
+    found: dict[str, tuple[str, float, float | None]] = {}
+    for its in one.holdings:
+        _, since, until = found.get(its.process, ("", its.since, 0.0))
+        last = None if until is None or its.until is None else max(until, its.until)
+        found[its.process] = its.process, min(since, its.since), last
+    shares = list(found.values())
+    if len(shares) <= HOLDERS:
+        return shares
+    rest = shares[HOLDERS - 1 :]
+    ends = [until for _, _, until in rest if until is not None]
+    last = max(ends) if len(ends) == len(rest) else None
+    summed = (f"+ {len(rest)}", min(since for _, since, _ in rest), last)
+    return [*shares[: HOLDERS - 1], summed]
+
+
 def _connections(trace: Trace, at: Layout) -> Iterator[str]:
     if at.clients:
-        yield f'<path class="mark" d="M{LEFT} {at.heading:.0f}H{at.width - RIGHT:.0f}"/>'
+        yield f'<path class="mark" d="M{LEFT} {at.heading:.0f}H{at.end:.0f}"/>'
+        yield _both(LEFT - 5, at.heading + 4, WORDS["connections"], "soft end")
     for one in trace.connections:
         y = at.clients.get(one.client)
         if y is None:
             continue
-        connected = _x_at(trace, at, one.connected)
-        accepted = None if one.accepted is None else _x_at(trace, at, one.accepted)
-        closed = None if one.closed is None else _x_at(trace, at, one.closed)
-        end = at.width - RIGHT
-        yield _bar(connected, accepted if accepted is not None else closed or end, y, "queued")
-        if accepted is not None:
-            yield _bar(accepted, closed or end, y, "held")
-        held = " + ".join(dict.fromkeys(one.process for one in one.holdings))
-        text = f" {one.client}" + (f" · {held}" if held else "")
-        long_queue = accepted is None or accepted - connected > LONG_QUEUE
-        x = connected if long_queue or accepted is None else accepted
-        yield _words(x + 4, y + 4, "client", after=text)
+        connected = at.x_at(one.connected)
+        taken = one.accepted if one.accepted is not None else one.closed
+        yield _both(connected - 5, y + 4, _words("", "client", str(one.client)), "end")
+        queued = at.end if taken is None else at.x_at(taken)
+        yield _bar(connected, queued, y, "queued", thick=HELD - 4)
+        for row, (who, since, until) in enumerate(_shares(one)):
+            here = y + HELD * row
+            end = at.end if until is None else at.x_at(until)
+            yield _bar(at.x_at(since), end, here, "held", thick=HELD - 4)
+            yield _text(max(end, at.x_at(since) + 2) + 5, here + 4, who)
+            if one.eof is not None and who == one.eof_by:
+                yield _square(at.x_at(one.eof), here, f"{who}: end of file of client {one.client}")
 
 
-def _x_at(trace: Trace, at: Layout, time: float) -> float:
-    """The column of the last event that is not after that time."""
-    found = 0
-    for number, event in enumerate(trace.events):
-        if event.time <= time:
-            found = number
-    return at.x(found)
+def _square(x: float, y: float, title: str) -> str:
+    return f'<path class="dot" d="M{x - 3:.0f} {y - 3:.0f}h6v6h-6z">{_title(title)}</path>'
 
 
 def described(trace: Trace) -> str:
     """The picture in words: who was forked for whom, how each ended, who reaped it and when."""
-    lines = []
-    for one in trace.shown():
-        who = f"{one.name} (pid {one.pid})" if one.pid else one.name
-        if not one.parent:
-            lines.append(f"{who} is the server.")
-            continue
-        serves = f" for client {', '.join(map(str, one.clients))}" if one.clients else ""
-        lines.append(f"{who} is forked by {one.parent}{serves}; {_fate(one)}.")
+    lines = [_fate(one) for one in trace.shown()]
     lines += [_fate_of_connection(one) for one in trace.connections[: model.MOST_SHOWN]]
-    return " ".join(line for line in lines if line)
+    return " ".join(lines)
 
 
 def _fate(one: Process) -> str:
+    who = f"{one.name} (pid {one.pid})" if one.pid else one.name
+    serves = f" for client {', '.join(map(str, one.clients))}" if one.clients else ""
+    begins = f"is forked by {one.parent}{serves}" if one.parent else "is the server"
+    if one.is_thread:
+        begins = f"is a thread of {one.parent}{serves}"
+    return f"{who} {begins}; {_ending(one)}."
+
+
+def _ending(one: Process) -> str:
     if one.exit is None:
         return "it lives to the end"
     ended = f"killed by {one.signal}" if one.signal else f"it ends with status {one.status or 0}"
-    if one.reap is None or one.is_thread:
+    if one.reap is None or one.is_thread or not one.parent:
         return ended
     reaped = {
         model.BY_WAIT: f"a zombie until {one.reap.by} waits for it",

@@ -107,7 +107,9 @@ def steps_of(lines: Iterable[str]) -> dict[int, str]:
 def _run(command: list[str], given: str = "") -> str:
     """What a tool of binutils says; "" where it is not there, or does not know the file."""
     try:
-        done = subprocess.run(command, input=given, capture_output=True, text=True, errors="replace")
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, errors="replace"
+        )
     except OSError:
         return ""
     return done.stdout

@@ -13,13 +13,15 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from forklab import procfs, tcp
 from forklab.clients import Client, Clients
@@ -29,8 +31,12 @@ from forklab.procfs import Process
 from forklab.server import Server, reserve_port
 from forklab.trace import model
 from forklab.trace.places import Program
-from forklab.trace.replay import ALL_SIGNALS, Look, Recording, Step, replay
+from forklab.trace.recording import Look, Recording, Step
+from forklab.trace.replay import replay
 from forklab.trace.scenarios import SCENARIOS
+from forklab.trace.signals import ALL_SIGNALS
+
+T = TypeVar("T")
 
 # Walking the stack at each call tells its source line, and takes ten times as long (measured: 100
 # clients in 0.85 s, in 0.07 s without, in 0.04 s without strace). Not for crowds.
@@ -79,8 +85,32 @@ def find_strace() -> Strace | None:
     return Strace(path, version[1] if version else "?", "stack-trace=" in said)
 
 
+class Endless(Exception):
+    """The server makes calls without end."""
+
+
 class TracedServer(Server):
-    """A server under strace. The tracer is below the same keeper, but not one of the family."""
+    """A server under strace. The tracer is below the same keeper, but not one of the family.
+
+    Its waits raise Endless when the log comes to MOST_LOG bytes.
+    """
+
+    log: Path
+
+    def wait_for(
+        self,
+        condition: Callable[[], T],
+        readable: Sequence[socket.socket] = (),
+        cpu: float | None = None,
+    ) -> T:
+        """As Server does."""
+
+        def checked() -> T:
+            if self.log.stat().st_size > MOST_LOG:
+                raise Endless
+            return condition()
+
+        return super().wait_for(checked, readable, cpu)
 
     def family(self) -> list[Process]:
         """The server and all its descendants, without strace."""
@@ -89,10 +119,16 @@ class TracedServer(Server):
     def _is_tracer(self, one: Process) -> bool:
         return one.name == "strace" and one.parent == self._contained.keeper_pid
 
-    def has_orphan_zombies(self) -> bool:
-        """Whether there is a zombie that the keeper, its new parent, is just about to reap."""
+    def await_keeper(self) -> None:
+        """Waits until the keeper has reaped the zombies that it has become the parent of.
+
+        It is not one of the family, which may all be asleep before the keeper gets a processor.
+        """
         keeper = self._contained.keeper_pid
-        return any(one.is_zombie and one.parent == keeper for one in self.family())
+        self._poll_until(
+            lambda: not any(one.is_zombie and one.parent == keeper for one in self.family()),
+            "a keeper to reap",
+        )
 
     def cpu_seconds(self) -> float:
         """Seconds of CPU time that they and strace have used: what a server that spins costs."""
@@ -102,13 +138,12 @@ class TracedServer(Server):
 class Recorder:
     """Plays one scenario to one server, and notes what it does and what /proc shows."""
 
-    def __init__(self, lab: str, server: TracedServer, log: Path, clients: Clients) -> None:
+    def __init__(self, lab: str, server: TracedServer, clients: Clients) -> None:
         self.lab = lab
         self.server = server
         self.steps: list[Step] = []
         self.looks: list[Look] = []
         self.notes: list[str] = []
-        self._log = log
         self._clients = clients
         self._numbers: dict[Client, int] = {}
 
@@ -116,7 +151,6 @@ class Recorder:
 
     def note(self, text: str, action: str = "", client: Client | None = None) -> Step:
         """Notes a step, just before it is taken."""
-        self._stop_if_endless()
         number = self._numbers[client] if client else 0
         step = Step(time.time(), text, action, number)
         self.steps.append(step)
@@ -138,7 +172,6 @@ class Recorder:
 
     def quiet(self) -> None:
         """Waits until every process is asleep, and looks at /proc."""
-        self._stop_if_endless()
         if self.server.settle():
             self._look()
 
@@ -171,13 +204,9 @@ class Recorder:
 
     # Looking
 
-    def _stop_if_endless(self) -> None:
-        if self._log.stat().st_size > MOST_LOG:
-            raise _Endless
-
     def _look(self) -> None:
         """/proc now, if nothing changed while we looked."""
-        self.server.wait_for(lambda: not self.server.has_orphan_zombies())
+        self.server.await_keeper()
         before = self.server.family()
         seen = {str(one.pid): self._seen(one) for one in before}
         sockets = self._sockets()
@@ -199,10 +228,6 @@ class Recorder:
             if one.inode and one.peer_port in numbers:
                 found[f"socket:[{one.inode}]"] = f"client {numbers[one.peer_port]}"
         return found
-
-
-class _Endless(Exception):
-    """The server makes calls without end."""
 
 
 def _names(mask: int) -> list[str]:
@@ -229,7 +254,7 @@ def record(
     log = folder / "strace.log"
     log.touch()
     with _started(program.binary, folder, tool, log, lines) as server:
-        recorder = _play(trace, server, log)
+        recorder = _play(trace, server)
         size = log.stat().st_size
     text = log.read_bytes()[:size].decode(errors="replace")  # not what came of ending it
     trace.notes += recorder.notes
@@ -254,17 +279,16 @@ def _started(
             tracer=tool.command(log, lines),
             log=log,
         )
+        server.log = log
         with server:
-            server.wait_for(lambda: server.is_listening() or server.exit is not None)
-            _expect_traced(server, log)
             yield server
 
 
-def _expect_traced(server: TracedServer, log: Path) -> None:
+def _expect_traced(server: TracedServer) -> None:
     """Raises GraderError, with strace's own words, if it could not trace."""
     lines = server.stderr.decode(errors="replace").splitlines()
     said = [line for line in lines if "strace: " in line]
-    if said and not log.stat().st_size:
+    if said and not server.log.stat().st_size:
         why = how_to_allow(SCOPE, said[-1])
         raise GraderError(f"strace may not look into a process here. {why}")
 
@@ -287,16 +311,17 @@ def how_to_allow(scope: Path, said: str) -> str:
     return f"{advice.get(value, usual)} Its words: {said}"
 
 
-def _play(trace: model.Trace, server: TracedServer, log: Path) -> Recorder:
+def _play(trace: model.Trace, server: TracedServer) -> Recorder:
     with Clients(server) as clients:
-        recorder = Recorder(trace.lab, server, log, clients)
-        recorder.note("the server starts")
-        recorder.steps[0].time = 0.0  # before all
+        recorder = Recorder(trace.lab, server, clients)
+        recorder.note("the server starts").time = 0.0  # before all
         try:
+            server.wait_for(lambda: server.is_listening() or server.exit is not None)
+            _expect_traced(server)
+            recorder.quiet()
             if _is_ready(recorder):
-                recorder.quiet()
                 SCENARIOS[trace.scenario](recorder, trace.clients)
-        except _Endless:
+        except Endless:
             recorder.notes.append(
                 "The server makes calls without end: the scenario was stopped before its own end."
             )
@@ -306,7 +331,7 @@ def _play(trace: model.Trace, server: TracedServer, log: Path) -> Recorder:
             )
         for name, sentence in server.limits_reached.items():
             recorder.notes.append(f"A limit ({name}): {sentence}")
-        recorder.steps.append(Step(time.time(), "the trace ends", "end"))
+        recorder.note("the trace ends", "end")
         return recorder
 
 
@@ -321,7 +346,7 @@ def _is_ready(recorder: Recorder) -> bool:
             return False
         recorder.notes.append(f"It listens on port {ports[0]}, whatever its argument says.")
         server.port = ports[0]
-    if server.exit is not None:
+    if not server.is_running():
         recorder.notes.append(
             f"The process that was started ended ({server.exit}), and another one serves."
         )

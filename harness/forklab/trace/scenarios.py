@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from forklab.clients import Client
-from forklab.trace.replay import Step
+from forklab.trace.recording import Step
 
 MOST_CLIENTS = 200
 HELLO = b"hi\n"

@@ -20,7 +20,10 @@ _STOPPED = re.compile(r"--- stopped by (\w+) ---")
 _EXITED = re.compile(r"\+\+\+ exited with (\d+) \+\+\+")
 _KILLED = re.compile(r"\+\+\+ killed by (\w+)( \(core dumped\))? \+\+\+")
 _FRAME = re.compile(r" > (.*?)(?:\((.*)\))? \[(0x[0-9a-f]+)\]")
-_RESULT = re.compile(r"\s*= (.*?)(?: <(\d+\.\d+)>)?\s*$", re.DOTALL)
+# "4", "-1 ECHILD (No child processes)", "1 ([{fd=3, revents=POLLIN}])", and how long it took.
+_RESULT = re.compile(
+    r"\s*= ((?:\?|-?\d+|0x[0-9a-f]+)(?: [A-Z]\w+)?(?: \(.*\))?)(?: <(\d+\.\d+)>)?\s*"
+)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|/\*.*?\*/|[][(){},]', re.DOTALL)
 _UNFINISHED = "<unfinished ...>"
 # Said by strace itself, or of no consequence.

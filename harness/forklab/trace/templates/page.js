@@ -51,6 +51,7 @@ function showMoment(which) {
 	const moment = momentAt(which);
 	const before = which > 0 ? momentAt(which - 1) : null;
 	const body = byId("moment").tBodies[0];
+	const owners = new Map();
 	body.replaceChildren();
 	for (const [name, pid] of told.processes) {
 		const state = moment.states[name] || "not yet";
@@ -66,9 +67,29 @@ function showMoment(which) {
 		row.append(cell);
 		const open = state !== "zombie" && state !== "gone";
 		const had = before ? before.tables[name] || [] : null;
-		row.insertCell().append(list(open ? moment.tables[name] : [], had));
+		const table = open ? moment.tables[name] || [] : [];
+		row.insertCell().append(list(table, had));
 		row.insertCell().append(list(open ? moment.signals[name] : []));
+		for (const line of table) {
+			const client = /^\d+ client (\d+)$/.exec(line)?.[1];
+			if (client)
+				owners.set(client, (owners.get(client) || new Set()).add(name));
+		}
 	}
+	showOwners(owners);
+}
+
+// Whose descriptors lead to which client's connection.
+function showOwners(owners) {
+	const body = byId("owners").tBodies[0];
+	body.replaceChildren();
+	for (const [client, names] of owners) {
+		const row = body.insertRow();
+		const head = element("th", client);
+		head.scope = "row";
+		row.append(head, element("td", [...names].join(" + ")));
+	}
+	byId("owners").hidden = owners.size === 0;
 }
 
 function showSource(which) {
@@ -90,14 +111,18 @@ function showSource(which) {
 		pre.scrollTop = mark.offsetTop - pre.offsetTop - pre.clientHeight / 2;
 }
 
+// Whom it happened to and what, as in the table.
+function event(which) {
+	const [, who, what] = rows[which].cells;
+	return [`${who.textContent}  `, ...what.cloneNode(true).childNodes];
+}
+
 function show(which) {
 	rows[number].classList.remove("now");
 	number = which;
 	rows[number].classList.add("now");
 	slider.value = which;
-	const cells = rows[which].cells;
-	slider.setAttribute("aria-valuetext", `${cells[1].textContent} ${cells[2].textContent}`.trim());
-	byId("now").textContent = `${cells[0].textContent} ms  ${cells[1].textContent}  ${cells[2].textContent}`;
+	byId("now").replaceChildren(`${rows[which].cells[0].textContent} ms  `, ...event(which), " · ", words("zombies"), ` ${zombiesAt(which)}`);
 	cursor.setAttribute("x1", steps[which].x);
 	cursor.setAttribute("x2", steps[which].x);
 	const box = byId("picture");
@@ -108,13 +133,14 @@ function show(which) {
 	showSource(which);
 }
 
-// Goes to that event, or asks first: only when it goes forward, and zombies come or go on the way.
+// Goes to that event, or asks first: only when it goes forward, and over one worth a question.
 function go(which) {
 	which = Math.max(0, Math.min(steps.length - 1, which));
 	byId("answer").textContent = "";
-	if (byId("predict").checked && which > number && zombiesAt(which) !== zombiesAt(number)) {
+	if (byId("predict").checked && steps.slice(number + 1, which + 1).some((step) => step.q)) {
 		waiting = which;
 		slider.value = number;
+		byId("next").replaceChildren(...event(which));
 		byId("question").hidden = false;
 		byId("guess").value = "";
 		byId("guess").focus();
@@ -133,6 +159,12 @@ function neighbour(direction) {
 	return which;
 }
 
+// Goes where a pointer has pointed; from there the arrow keys lead on.
+function jump(which) {
+	slider.focus({ preventScroll: true });
+	go(which);
+}
+
 const ways = {
 	first: () => go(0),
 	back: () => go(neighbour(-1)),
@@ -145,7 +177,7 @@ const drawing = byId("picture").querySelector("svg");
 cursor.setAttribute("class", "cursor");
 cursor.setAttribute("y1", "0");
 cursor.setAttribute("y2", drawing.viewBox.baseVal.height);
-drawing.append(cursor);
+drawing.querySelector("text").before(cursor); // no word is behind it
 
 byId("question").addEventListener("submit", (event) => {
 	event.preventDefault();
@@ -153,25 +185,25 @@ byId("question").addEventListener("submit", (event) => {
 	const right = Number(byId("guess").value) === there;
 	byId("question").hidden = true;
 	show(waiting);
-	byId("answer").replaceChildren(words(right ? "yes" : "no"), right ? "" : ` ${there}`);
+	byId("answer").replaceChildren(words(right ? "yes" : "no"), ` ${there}`);
 	slider.focus();
 });
 slider.addEventListener("input", () => go(Number(slider.value)));
 for (const button of document.querySelectorAll("[data-go]"))
 	button.addEventListener("click", ways[button.dataset.go]);
-byId("events").addEventListener("click", (event) => {
-	const row = event.target.closest("tbody tr");
+byId("events").addEventListener("click", (click) => {
+	const row = click.target.closest("tbody tr");
 	if (row)
-		go(Array.prototype.indexOf.call(rows, row));
+		jump(Array.prototype.indexOf.call(rows, row));
 });
-drawing.addEventListener("click", (event) => {
-	const x = event.clientX - drawing.getBoundingClientRect().left;
+drawing.addEventListener("click", (click) => {
+	const x = click.clientX - drawing.getBoundingClientRect().left;
 	let nearest = 0;
 	steps.forEach((step, which) => {
 		if (step.d && Math.abs(step.x - x) < Math.abs(steps[nearest].x - x))
 			nearest = which;
 	});
-	go(nearest);
+	jump(nearest);
 });
 document.addEventListener("keydown", (event) => {
 	const key = { ArrowLeft: "back", ArrowRight: "on", Home: "first", End: "last" }[event.key];
