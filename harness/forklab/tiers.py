@@ -116,7 +116,7 @@ _AVAILABLE: dict[str, Callable[[], bool]] = {
     PROCESS: _is_bounded,
 }
 _WHY = {
-    BWRAP: "it takes the package bubblewrap and leave to make user namespaces",
+    BWRAP: "it takes the package bubblewrap and leave to make user namespaces (docs/setup.md)",
     UID: "it takes root, and the user ids from 0x70000000 on",
     PROCESS: "nothing bounds how many processes root may start; be somebody else",
 }
