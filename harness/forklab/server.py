@@ -43,8 +43,10 @@ USUAL_SECONDS = 0.002  # of CPU time, for what slowness() computes
 PROCESSORS = os.cpu_count() or 1  # nobody burns more seconds of CPU time in a second
 
 # Below the ephemeral ports (32768), or a client might take the server's; and above 1024. The same
-# with the two bytes swapped, as a program has it that forgets htons.
-PORTS = [port for port in range(10_000, 30_000) if 4 <= port & 0xFF < 128]
+# with the two bytes swapped, as a program has it that forgets htons; and that is another one.
+PORTS = [
+    port for port in range(10_000, 30_000) if port >> 8 != port & 0xFF and 4 <= port & 0xFF < 128
+]
 
 
 @cache

@@ -11,9 +11,10 @@ from contextlib import suppress
 
 import pytest
 
-from forklab import procfs, server
+from forklab import launch, procfs, server
 from forklab.contain import Exit
-from forklab.server import WALL_SECONDS, reserve_port
+from forklab.errors import GraderError
+from forklab.server import PORTS, WALL_SECONDS, reserve_port
 from tests.support import wait_until
 
 BOUND = WALL_SECONDS / 2  # far from the wait's own last resort, and from a loaded machine's delays
@@ -325,12 +326,19 @@ def test_ports_are_reserved_and_given_back():
 
 
 def test_a_taken_port_is_not_reserved(monkeypatch):
-    with socket.socket() as taken:
+    with socket.socket() as taken, reserve_port() as free:
         taken.bind(("", 0))
-        port = taken.getsockname()[1]
-        monkeypatch.setattr("random.sample", lambda *_: [port, port + 1])
-        with suppress(Exception), reserve_port() as got:
-            assert got != port
+        tried = [taken.getsockname()[1], free, free - 1 if free - 1 in PORTS else free + 1]
+        monkeypatch.setattr("random.choice", lambda _: tried.pop(0))
+        with suppress(GraderError), reserve_port() as got:
+            assert got not in (taken.getsockname()[1], free)
+        assert len(tried) == 0
+
+
+def test_a_port_without_htons_is_another_one():
+    swapped = {port: launch.swapped(port) for port in PORTS}
+    assert len(PORTS) > 9000
+    assert all(1024 <= other < 32768 and other != port for port, other in swapped.items())
 
 
 def test_many_servers_don_t_leave_descriptors_behind(serve):

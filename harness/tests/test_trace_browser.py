@@ -34,6 +34,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     burst = Trace.from_json(RUN.path.read_text(encoding="utf-8"))
     odd = replace(burst, submission=HOSTILE, notes=[HOSTILE * 5], unread=[HOSTILE * 9])
     traces = {"burst": burst, "crowd": crowd(49), "few": crowd(3), "odd": odd}
+    traces["empty"] = Trace("lab1", "server.c", "turns", 1)
     for name, trace in traces.items():
         (folder / f"{name}.html").write_text(trace_page.page(trace), encoding="utf-8")
     return folder
@@ -101,6 +102,8 @@ def test_the_slider_and_the_picture_lead_to_events(look: Look) -> None:
     assert page.inner_text("#now") != first
     x = float(page.get_attribute(".cursor", "x1") or 0)
     assert abs(x - 300) < 30
+    page.keyboard.press("ArrowRight")  # steps on from there, and does not scroll the picture
+    assert float(page.get_attribute(".cursor", "x1") or 0) > x
 
 
 def test_tables_and_the_source_stand_beside(look: Look) -> None:
@@ -109,6 +112,7 @@ def test_tables_and_the_source_stand_beside(look: Look) -> None:
     while "fork = C1" not in page.inner_text("#now"):
         page.keyboard.press("ArrowRight")
     assert "4 client 1" in page.inner_text("#moment")
+    assert page.inner_text("#owners tbody tr >> nth=0").split() == ["1", "C1"]
     assert page.inner_text("#file") == "server.c:100"
     assert page.inner_text("#source mark").strip().startswith("100")
 
@@ -119,15 +123,28 @@ def test_predicting(look: Look) -> None:
     while not page.is_visible("#question"):
         page.evaluate("ways.on()")
     assert page.evaluate(ZOMBIES) == 0  # not given away
+    assert "exited with status 0" in page.inner_text("#next")
     page.fill("#guess", "7")
     page.keyboard.press("Enter")
-    assert page.inner_text("#answer") == "No: there are 1"
+    assert page.inner_text("#answer") == "No. Zombies: 1"
     assert page.evaluate(ZOMBIES) == 1
     while not page.is_visible("#question"):
         page.evaluate("ways.on()")
     page.fill("#guess", "2")
     page.keyboard.press("Enter")
-    assert page.inner_text("#answer") == "Yes."
+    assert page.inner_text("#answer") == "Yes. Zombies: 2"
+
+
+def test_names_stay_in_sight(look: Look) -> None:
+    page = look("crowd.html", viewport=size(390))
+    page.evaluate("byId('picture').scrollLeft = 2000")
+    page.wait_for_function(
+        "() => document.querySelector('#picture text.end').getAttribute('x') > 2000"
+    )
+
+
+def test_an_empty_trace_is_no_trouble(look: Look) -> None:
+    assert look("empty.html").is_visible("#picture svg")
 
 
 def test_korean(look: Look) -> None:

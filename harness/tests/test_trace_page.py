@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,8 +44,16 @@ def kinds(svg: ET.Element) -> Counter[str]:
     return Counter(one.get("class", "") for one in svg.iter())
 
 
+def extent(text: ET.Element) -> tuple[float, float]:
+    """From where to where a label goes, in the language that needs more room."""
+    x = float(text.get("x", "0"))
+    width = max(map(picture._wide, [text.text or "", *(one.text or "" for one in text)]))
+    return (x - width, x) if "end" in text.get("class", "").split() else (x, x + width)
+
+
 def texts(svg: ET.Element) -> list[str]:
-    return [one.text or "" for one in svg.iter(f"{SVG}text") if "ko" not in one.get("class", "")]
+    """The labels in English."""
+    return [next((part.text for part in one), one.text) or "" for one in svg.iter(f"{SVG}text")]
 
 
 # The picture
@@ -62,7 +71,26 @@ def test_each_process_and_zombie_is_drawn(run: Run):
     )
     never = sum(one.reap is not None and one.reap.how == model.NEVER for one in zombies)
     assert texts(svg).count("never reaped") == never
-    assert kinds(svg)["held"] == sum(one.accepted is not None for one in trace.connections)
+    assert kinds(svg)["held"] == sum(len(picture._shares(one)) for one in trace.connections)
+    assert kinds(svg)["dot"] == sum(
+        event.kind in (model.ACCEPT, model.EOF) and not event.error for event in trace.events
+    )
+
+
+@pytest.mark.parametrize("run", runs.RUNS, ids=lambda run: run.name)
+def test_the_hatched_bars_are_the_zombies_of_each_moment(run: Run):
+    trace = kept(run.name)
+    at = picture.layout(trace)
+    bars = [
+        tuple(float(one.get(key, "0")) for key in ("x", "y", "width"))
+        for one in drawing(trace).iter()
+        if one.get("class") == "zombie"
+    ]
+    moments = list(page._moments(trace))
+    for number, moment in enumerate(moments):
+        if number + 1 == len(moments) or at.drawn[number + 1]:  # the last of its column
+            here = [y for x, y, width in bars if x <= at.x(number) < x + width]
+            assert sorted(here) == sorted(at.lanes[one] - picture.BAR / 2 for one in moment.zombies)
 
 
 def test_what_became_one_is_said(burst):
@@ -90,30 +118,70 @@ def test_everything_stands_within_the_picture(run: Run):
     svg = drawing(kept(run.name))
     width, height = (float(one) for one in svg.get("viewBox", "").split()[2:])
     for one in svg.iter(f"{SVG}text"):
-        end = float(one.get("x", "0")) + picture._wide(one.text or "")
-        assert float(one.get("x", "0")) >= 0
-        assert end <= width
+        start, end = extent(one)
+        assert start >= 0, one.text
+        assert end <= width, one.text
         assert 0 < float(one.get("y", "0")) <= height
 
 
 @pytest.mark.parametrize("run", runs.RUNS, ids=lambda run: run.name)
 def test_no_label_covers_another(run: Run):
-    """Of those in one language that stand in the same row."""
+    """Of those that stand in the same row."""
     places: dict[str, list[tuple[float, float]]] = {}
     for one in drawing(kept(run.name)).iter(f"{SVG}text"):
-        if "ko" not in one.get("class", ""):
-            x = float(one.get("x", "0"))
-            places.setdefault(one.get("y", ""), []).append((x, x + picture._wide(one.text or "")))
+        places.setdefault(one.get("y", ""), []).append(extent(one))
     for row in places.values():
         row.sort()
         assert all(end <= start for (_, end), (start, _) in pairwise(row))
 
 
+def test_a_call_that_failed_is_not_drawn(burst):
+    failed = Event(burst.duration, "P", model.ACCEPT, "accept: interrupted", error="EINTR")
+    more = replace(burst, events=[*burst.events, failed])
+    assert drawing(more).get("width") == drawing(burst).get("width")
+    assert kinds(drawing(more)) == kinds(drawing(burst))
+
+
+def test_who_holds_a_connection_and_how_long():
+    """The parent that forgot to close has a bar to the end, beside its child's."""
+    trace = kept("run-lab2-parent-keeps-connection-turns")
+    end = picture.layout(trace).end
+    bars = [one for one in drawing(trace).iter() if one.get("class") == "held"]
+    ends = [float(one.get("x", "0")) + float(one.get("width", "0")) for one in bars]
+    assert ends.count(end) == len(trace.connections)  # P's
+    assert len(ends) > 2 * len(trace.connections) - 1
+
+
+def test_of_many_holders_it_shows_some():
+    holdings = [model.Holding(f"C{number}", 4, 0.0) for number in range(30)]
+    one = model.Connection(1, 40000, 0.0, 0.0, "P", holdings=holdings)
+    assert [who for who, _, _ in picture._shares(one)] == ["C0", "C1", "C2", "+ 27"]
+
+
+def test_a_zombie_until_its_parent_is_gone():
+    """init takes it then: the picture shows it as a zombie up to there."""
+    trace = crowd(1)
+    trace.processes[1].reap = model.Reap(model.BY_INIT)
+    trace.events.append(Event(0.5, "C1", model.ADOPTED, "reaped by init"))
+    assert kinds(drawing(trace))["zombie"] == 1
+    trace.events.append(Event(0.6, "C1", model.EXITED, "exited with status 0"))
+    trace.processes[1].exited = len(trace.events) - 1  # after init has adopted it
+    assert kinds(drawing(trace))["zombie"] == 0
+
+
+def test_whom_the_kernel_reaps_at_once_is_no_zombie():
+    steps = told(page.page(kept("run-lab3-reference-turns")))["steps"]
+    assert not any("zombie" in step.get("s", {}).values() for step in steps)
+
+
 def test_no_more_than_fifty_processes():
     trace = crowd(80)
     svg = drawing(trace)
+    assert float(svg.get("width", "0")) == picture.layout(crowd(51)).width
     assert kinds(svg)["life"] == model.MOST_SHOWN
-    assert "+ 31" in page.page(trace)  # with the server there are 81
+    said = "Not drawn: 31 more processes, 30 more connections."  # with the server there are 81
+    assert said in page.page(trace)
+    assert "Not drawn" not in page.page(crowd(49))
 
 
 @pytest.mark.parametrize("run", runs.RUNS, ids=lambda run: run.name)
@@ -151,7 +219,8 @@ def crowd(children: int) -> Trace:
         own = {name: [*table, connection]}
         trace.connections.append(model.Connection(number, 40000 + number, time, time, "P"))
         events.append(Event(time, "", model.MARK, f"client {number} connects", client=number))
-        events.append(Event(time, "P", model.ACCEPT, f"accept = 4 (client {number})", place=place))
+        text = f"accept = 4 (client {number})"
+        events.append(Event(time, "P", model.ACCEPT, text, client=number, place=place))
         forked = len(events)
         events.append(
             Event(time, "P", model.FORK, f"fork = {name}", other=name, tables=own, place=place)
@@ -196,15 +265,16 @@ def test_every_event_is_a_row(burst):
 
 def test_the_script_learns_each_state_and_table():
     trace = crowd(2)
-    steps = told(page.page(trace))["steps"]
+    data = told(page.page(trace))
     states: dict[str, str] = {}
-    tables: dict[str, list[str]] = {}
-    for step, moment in zip(steps, trace.moments(), strict=True):
+    tables: dict[str, list[int]] = {}
+    for step, moment in zip(data["steps"], trace.moments(), strict=True):
         states.update(step.get("s", {}))
         tables.update(step.get("t", {}))
         assert states == {n: s for n, s in moment.states.items() if s != model.NOT_YET}
         for name, table in moment.tables.items():
-            assert tables[name] == [f"{one.fd} {one.text}" for one in table]
+            lines = [data["lines"][number] for number in tables[name]]
+            assert lines == [f"{one.fd} {one.text}" for one in table]
 
 
 def test_fifty_processes_are_less_than_300_kb():
@@ -239,11 +309,33 @@ def test_what_a_program_says_is_only_text(burst):
     assert html.count("</script>") == 2
 
 
-@pytest.mark.parametrize("table", [page.WORDS, picture.WORDS], ids=["page", "picture"])
-def test_every_word_has_both_languages(table):
-    for key, (english, korean) in table.items():
+def test_every_word_has_both_languages():
+    for key, (english, korean) in page.WORDS.items():
         assert english, key
-        assert key == "time" or re.search("[가-힣]", korean), key
+        assert key in ("time", "accepted", "end_of_file") or re.search("[가-힣]", korean), key
+
+
+def test_every_step_of_a_scenario_is_said_in_korean():
+    events = [event for run in runs.RUNS for event in kept(run.name).events]
+    marks = {event.text for event in events if event.kind == model.MARK}
+    assert len(marks) > 10
+    assert [one for one in marks if picture.mark_words(one)[1] == one] == []
+
+
+def test_every_word_and_style_is_used():
+    """Keys of WORDS that are constants of the model are those of a Moment, a Reap or an action."""
+    sources = [Path(module.__file__ or "").read_text("utf-8") for module in (page, picture)]
+    templates = [one.read_text("utf-8") for one in sorted(page.TEMPLATES.iterdir())]
+    text = "".join(
+        re.sub(r'^    "\w+": \($|^    "\w+": \(.*\),$', "", one, flags=re.M) for one in sources
+    )
+    text += "".join(templates)
+    values = {one for one in vars(model).values() if isinstance(one, str)}
+    assert [key for key in page.WORDS if f'"{key}"' not in text and key not in values] == []
+    drawn = "".join([*sources, *templates])
+    classes = set(re.findall(r"\.([a-z]\w*)(?=[ .,:{>])", picture.STYLE + templates[0]))
+    unused = [one for one in classes if not re.search(rf"[\"' ]{one}[\"' ]", drawn)]
+    assert unused == []
 
 
 def test_an_empty_trace_is_a_page():

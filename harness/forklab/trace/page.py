@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,8 @@ def page(trace: Trace) -> str:
         .render(
             trace=trace,
             rows=list(_rows(trace)),
-            picture=Markup(picture.picture(trace, "run", picture.described(trace))),
+            file=" ".join(_files(trace)) if len(_files(trace)) == 1 else "",
+            picture=Markup(picture.picture(trace, "run", _summary(trace))),
             data=_script_data(trace, at),
             script=script,
             script_digest=_digest(script),
@@ -128,6 +129,15 @@ def page(trace: Trace) -> str:
             fates=[(one, *_fate(one)) for one in trace.shown()],
             connections=trace.connections[: model.MOST_SHOWN],
         )
+    )
+
+
+def _summary(trace: Trace) -> str:
+    """The text alternative of the picture, which leads to those of its parts."""
+    zombies = len(picture.zombies(trace))
+    return (
+        f"Life-lines of {len(trace.processes)} processes, {zombies} of which became zombies, and of "
+        f"{len(trace.connections)} connections. The tables on this page say the same in words."
     )
 
 
@@ -147,27 +157,31 @@ def _not_drawn(trace: Trace) -> tuple[str, str] | None:
 
 def _moments(trace: Trace) -> Iterator[Moment]:
     """How everything stands after each event, where nobody who is reaped at once is a zombie."""
-    at_once = {
-        one.name
-        for one in trace.processes
-        if not one.parent or (one.reap is not None and one.reap.how == model.AUTOMATIC)
-    }
+    zombies = picture.zombies(trace)
     for moment in trace.moments():
-        for name in at_once.intersection(moment.zombies):
-            moment.states[name] = model.GONE
+        for name in moment.zombies:
+            if name not in zombies:
+                moment.states[name] = model.GONE
         yield moment
 
 
 def _rows(trace: Trace) -> Iterator[tuple[int, Event, str, str]]:
     """Number, event, zombies where their number changes, and where it is in the source."""
     before = ""
+    several = len(_files(trace)) > 1
     for moment, event in zip(_moments(trace), trace.events, strict=True):
         zombies = str(len(moment.zombies))
-        place = f"{event.place.file}:{event.place.line}" if event.place else ""
-        if event.place and event.place.step:
-            place += f" ({event.place.step})"
+        place = ""
+        if event.place:
+            place = f"{event.place.file}:" * several + str(event.place.line)
+            place += f" ({event.place.step})" if event.place.step else ""
         yield moment.number, event, zombies if zombies != before else "", place
         before = zombies
+
+
+def _files(trace: Trace) -> set[str]:
+    """The files of source that events belong to."""
+    return {event.place.file for event in trace.events if event.place}
 
 
 def _fate(one: model.Process) -> tuple[str, str, str]:
@@ -191,6 +205,13 @@ def _script_data(trace: Trace, at: picture.Layout) -> Markup:
     """For each event what it changed, as JSON that may stand in HTML."""
     steps = []
     files = list(trace.sources)
+    lines: dict[
+        str, int
+    ] = {}  # most lines of a table are there many times: steps name their number
+
+    def known(some: Iterable[str]) -> list[int]:
+        return [lines.setdefault(one, len(lines)) for one in some]
+
     before: dict[str, str] = {}
     for moment, event in zip(_moments(trace), trace.events, strict=True):
         step: dict[str, Any] = {"x": at.x(moment.number), "d": int(at.drawn[moment.number])}
@@ -200,15 +221,16 @@ def _script_data(trace: Trace, at: picture.Layout) -> Markup:
         if changed:
             step["s"] = changed
         if event.tables:
-            step["t"] = {name: [_row(one) for one in its] for name, its in event.tables.items()}
+            step["t"] = {name: known(map(_row, its)) for name, its in event.tables.items()}
         if event.signals:
-            step["g"] = {name: _signals(its) for name, its in event.signals.items()}
+            step["g"] = {name: known(_signals(its)) for name, its in event.signals.items()}
         if event.place and event.place.file in files:
             step["p"] = [files.index(event.place.file), event.place.line]
         before = moment.states
         steps.append(step)
     told = {
         "steps": steps,
+        "lines": list(lines),
         "processes": [[one.name, one.pid] for one in trace.shown()],
         "files": [[name, trace.sources[name]] for name in files],
         "words": WORDS,

@@ -58,6 +58,7 @@ WORDS = {
     "never": ("never reaped", "회수되지 않음"),
     "init": ("reaped by init", "init이 회수"),
     "automatic": ("reaped by the kernel", "커널이 회수"),
+    "adopted": ("adopted by init", "init이 입양"),
     "alive": ("still alive", "살아 있음"),
     "connections": ("connections", "연결"),
 }
@@ -167,10 +168,12 @@ def layout(trace: Trace) -> Layout:
     for connection in trace.connections[: model.MOST_SHOWN]:
         clients[connection.client] = bottom
         bottom += HELD * max(len(_shares(connection)), 1) + 8
+    # A step of the scenario comes before what it brings about, also where their times are the same.
+    times = [event.time - 1e-9 * (event.kind == model.MARK) for event in trace.events]
     ends = [_column(columns[number]) + _widest(words) for number, _, words in marks]
     width = max([_column(columns[-1] + 1 if columns else 1) + RIGHT, *ends])
     return Layout(
-        [event.time for event in trace.events],
+        times,
         drawn,
         columns,
         lanes,
@@ -241,16 +244,25 @@ def _widest(words: Sequence[str]) -> float:
 
 
 def _text(x: float, y: float, words: str, kind: str = "") -> str:
-    its = f' class="{kind}"' if kind else ""
-    return f'<text x="{x:.0f}" y="{y:.0f}"{its}>{escape(plain(words), quote=False)}</text>'
+    return _label_at(x, y, _escaped(words), kind)
 
 
 def _both(x: float, y: float, words: Sequence[str], kind: str = "") -> str:
     """A label in both languages, of which the page shows one."""
-    english, korean = words
+    english, korean = map(_escaped, words)
     if english == korean:
-        return _text(x, y, english, kind)
-    return _text(x, y, english, f"{kind} en".strip()) + _text(x, y, korean, f"{kind} ko".strip())
+        return _label_at(x, y, english, kind)
+    spans = f'<tspan class="en">{english}</tspan><tspan class="ko">{korean}</tspan>'
+    return _label_at(x, y, spans, kind)
+
+
+def _label_at(x: float, y: float, inside: str, kind: str) -> str:
+    its = f' class="{kind}"' if kind else ""
+    return f'<text x="{x:.0f}" y="{y:.0f}"{its}>{inside}</text>'
+
+
+def _escaped(words: str) -> str:
+    return escape(plain(words), quote=False)
 
 
 def _words(before: str, key: str, after: str = "") -> tuple[str, str]:
@@ -272,7 +284,7 @@ def _fit(rows: Sequence[list[tuple[float, float]]], start: float, end: float) ->
 
 def _title(words: str) -> str:
     """What a browser shows beside the pointer."""
-    return f"<title>{escape(plain(words), quote=False)}</title>" if words else ""
+    return f"<title>{_escaped(words)}</title>"
 
 
 # Marks ---------------------------------------------------------------------------------------
@@ -304,6 +316,7 @@ def _marks(trace: Trace, at: Layout) -> Iterator[str]:
 
 
 def _lives(trace: Trace, at: Layout, name: str) -> Iterator[str]:
+    hatched = zombies(trace)
     for one in trace.shown():
         y = at.lanes[one.name]
         began = at.x(one.forked) if one.forked is not None else LEFT
@@ -311,24 +324,34 @@ def _lives(trace: Trace, at: Layout, name: str) -> Iterator[str]:
         yield _bar(began, end, y, "life", title=_life(one))
         yield _both(began - 5, y + 4, _words(one.name, _kin(one)), "end")
         yield from _frozen(trace, one, at, end)
-        gone = _zombie_until(trace, one, at)
-        if gone is not None:
-            title = f"{one.name}: a zombie"
-            yield _bar(end, gone, y, "zombie", f'fill="url(#{name}-hatch)"', title=title)
+        if one.name in hatched:
+            until = hatched[one.name]
+            gone = at.end if until is None else at.x(until)
+            yield _bar(end, gone, y, "zombie", f'fill="url(#{name}-hatch)"')
             if gone - end > _wide(WORDS["zombie"][0]) + 8:
                 yield _both(end + 6, y + 4, WORDS["zombie"], "warn")
-        yield from _end(one, end if gone is None else gone, y)
+            end = gone
+        yield from _end(one, end, y)
 
 
-def _zombie_until(trace: Trace, one: Process, at: Layout) -> float | None:
-    """Where its time as a zombie ends; None if it never was one."""
-    if one.zombie is not None and one.reap is not None:
-        return at.end if one.reap.event is None else at.x(one.reap.event)
+def zombies(trace: Trace) -> dict[str, int | None]:
+    """Who became a zombie, and the event with which that ended; None: it lasts to the end.
+
+    Whom the kernel reaps at once was none, nor who ends after init has adopted it.
+    """
+    adopted: dict[str, int] = {}
     for number, event in enumerate(trace.events):
-        if event.kind == model.ADOPTED and event.process == one.name and one.parent:
-            was_zombie = one.exited is not None and one.exited < number
-            return at.x(number) if was_zombie else None
-    return None
+        if event.kind == model.ADOPTED:
+            adopted.setdefault(event.process, number)
+    found: dict[str, int | None] = {}
+    for one in trace.processes:
+        if one.exited is None or one.reap is None or not one.parent:
+            continue
+        if one.reap.how in (model.BY_WAIT, model.NEVER):
+            found[one.name] = one.reap.event
+        elif one.reap.how == model.BY_INIT and adopted.get(one.name, 0) > one.exited:
+            found[one.name] = adopted[one.name]
+    return found
 
 
 def _kin(one: Process) -> str:
@@ -427,9 +450,8 @@ def _placed_labels(
 
     What finds no room is left out; what warns comes first.
     """
-    labels = [
-        (number, *label) for number, event in enumerate(trace.events) if (label := _label(event))
-    ]
+    numbers = range(len(trace.events))
+    labels = [(number, *label) for number in numbers if (label := _label(trace, number))]
     rows: dict[str, list[list[tuple[float, float]]]] = {}
     for number, words, kind in sorted(labels, key=lambda label: label[2] != "warn"):
         name = trace.events[number].process
@@ -453,9 +475,13 @@ def _labels(trace: Trace, at: Layout) -> Iterator[str]:
             yield _both(at.x(number) - 5, y - 13 - LABEL_ROW * row, words, kind)
 
 
-def _label(event: Event) -> tuple[tuple[str, str], str] | None:
+def _label(trace: Trace, number: int) -> tuple[tuple[str, str], str] | None:
     """The words in both languages, and their kind."""
+    event = trace.events[number]
     signal = event.signal
+    if event.kind == model.ADOPTED:
+        exited = trace.process(event.process).exited
+        return (WORDS["adopted"], "soft") if exited is None or exited > number else None
     if event.kind == model.SENT and event.outcome == model.MERGED:
         return WORDS["merged"], "warn"
     if event.kind == model.SENT and event.outcome == model.PENDING:
@@ -527,13 +553,18 @@ def _connections(trace: Trace, at: Layout) -> Iterator[str]:
         yield _both(connected - 5, y + 4, _words("", "client", str(one.client)), "end")
         queued = at.end if taken is None else at.x_at(taken)
         yield _bar(connected, queued, y, "queued", thick=HELD - 4)
-        for row, (who, since, until) in enumerate(_shares(one)):
+        shares = _shares(one)
+        for row, (who, since, until) in enumerate(shares):
             here = y + HELD * row
-            end = at.end if until is None else at.x_at(until)
+            end = max(at.end if until is None else at.x_at(until), at.x_at(since) + 2)
             yield _bar(at.x_at(since), end, here, "held", thick=HELD - 4)
-            yield _text(max(end, at.x_at(since) + 2) + 5, here + 4, who)
-            if one.eof is not None and who == one.eof_by:
-                yield _square(at.x_at(one.eof), here, f"{who}: end of file of client {one.client}")
+            yield _text(end + 6, here + 4, who)
+        if one.eof is not None and shares:
+            names = [who for who, _, _ in shares]
+            # A thread reads from its process's table: the last that has the connection.
+            row = names.index(one.eof_by) if one.eof_by in names else len(names) - 1
+            title = f"{one.eof_by}: end of file of client {one.client}"
+            yield _square(at.x_at(one.eof), y + HELD * row, title)
 
 
 def _square(x: float, y: float, title: str) -> str:

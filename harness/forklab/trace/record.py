@@ -247,7 +247,14 @@ def record(
     What it was made from comes back. Raises GraderError where nothing can be traced. Nothing is
     left running. ``lines``: whether to look for the lines of the source, where that can be had.
     """
-    lines = lines and tool.walks_stacks and trace.clients <= MOST_WITH_LINES
+    if lines and not tool.walks_stacks:
+        lines = False
+        trace.notes.append("No source lines: this strace was built without its option -k.")
+    elif lines and trace.clients > MOST_WITH_LINES:
+        lines = False
+        trace.notes.append(
+            f"No source lines: with over {MOST_WITH_LINES} clients they take too long to find."
+        )
     trace.recorded = datetime.now(UTC).isoformat(timespec="seconds")
     trace.tool = f"strace {tool.version}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -214,6 +214,7 @@ class _Replay(Descriptors):
         event = self._event(
             record, caller, model.FORK, f"{word.replace('clone', 'fork')} = {name}", other=name
         )
+        shown.began = event.time
         if not is_thread:
             self._table_of(event, child)
             event.signals[name] = self._signals(child)
@@ -312,11 +313,8 @@ class _Replay(Descriptors):
             event.process = whole.name
 
     def _ended(self, record: Record, process: ProcessState) -> None:
-        now = self._since(record.time)
         shown = process.shown
         killed = record.kind == strace.KILLED
-        first = shown.exit.earliest if shown.exit else now
-        shown.exit = model.Bracket(first, now)
         shown.signal = record.name if killed else ""
         shown.status = None if killed else record.status
         how = f"killed by {record.name}" if killed else f"exited with status {record.status}"
@@ -324,6 +322,10 @@ class _Replay(Descriptors):
         self._place_of_exit(record, process)
         event = self._event(record, process, model.EXITED, how)
         event.status, event.signal = shown.status, shown.signal
+        first = shown.exit.earliest if shown.exit else event.time
+        if killed and shown.exit is None:
+            first = self._time_of_kill(process.whole.name, record.name)
+        shown.exit = model.Bracket(first, event.time)
         process.ended = True
         if self.living.get(record.pid) is process:
             del self.living[record.pid]
@@ -332,6 +334,14 @@ class _Replay(Descriptors):
             self._retable(event, process)
             event.tables.pop(process.name, None)
             self._after_end(record, process)
+
+    def _time_of_kill(self, name: str, signal: str) -> float:
+        """When the signal came that killed it; of SIGKILL only the sending can be seen."""
+        *before, last = self.trace.events
+        for event in reversed(before):
+            if event.process == name and event.signal == signal:
+                return event.time
+        return last.time
 
     def _place_of_exit(self, record: Record, process: ProcessState) -> None:
         """strace -k writes the stack of an exit_group below the line of the end."""

@@ -40,9 +40,11 @@ function momentAt(which) {
 const zombiesAt = (which) =>
 	Object.values(momentAt(which).states).filter((state) => state === "zombie").length;
 
-function list(lines, before) {
+const lines = (numbers) => (numbers || []).map((number) => told.lines[number]);
+
+function list(shown, before) {
 	const made = element("ul");
-	for (const line of lines || [])
+	for (const line of shown)
 		made.append(element("li", line, before && !before.includes(line) ? "new" : ""));
 	return made;
 }
@@ -66,10 +68,10 @@ function showMoment(which) {
 		cell.append(words(state));
 		row.append(cell);
 		const open = state !== "zombie" && state !== "gone";
-		const had = before ? before.tables[name] || [] : null;
-		const table = open ? moment.tables[name] || [] : [];
+		const had = before && lines(before.tables[name]);
+		const table = open ? lines(moment.tables[name]) : [];
 		row.insertCell().append(list(table, had));
-		row.insertCell().append(list(open ? moment.signals[name] : []));
+		row.insertCell().append(list(open ? lines(moment.signals[name]) : []));
 		for (const line of table) {
 			const client = /^\d+ client (\d+)$/.exec(line)?.[1];
 			if (client)
@@ -213,6 +215,15 @@ document.addEventListener("keydown", (event) => {
 	event.preventDefault();
 	ways[key]();
 });
+// The names of the lines stay in sight where the picture is scrolled.
+const names = [...drawing.querySelectorAll("text.end")].map((label) => [label, label.getAttribute("x")]);
+drawing.append(...names.map(([label]) => label)); // before all that they come to stand on
+byId("picture").addEventListener("scroll", () => {
+	for (const [label, x] of names)
+		label.setAttribute("x", Math.max(x, byId("picture").scrollLeft + 80));
+});
+if (window.innerWidth < 600) // there the legend would stand between the picture and the steps
+	document.querySelector(".legend").open = false;
 document.body.classList.add("stepping");
 byId("stepper").hidden = false;
 const asked = /^#e(\d+)$/.exec(location.hash);
