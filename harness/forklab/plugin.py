@@ -60,6 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "check(check): a line of the rubric (forklab.rubric.check)")
+    config.addinivalue_line("markers", "xdist_group(name): in one process (pytest-xdist, if there)")
     plugins = config.pluginmanager.get_plugins()
     grading = next((one for one in plugins if isinstance(one, Grading)), None)
     if grading is None:
