@@ -71,6 +71,7 @@ def test_each_process_and_zombie_is_drawn(run: Run):
     )
     never = sum(one.reap is not None and one.reap.how == model.NEVER for one in zombies)
     assert texts(svg).count("never reaped") == never
+    assert texts(svg).count("zombie") == len(zombies)  # not told by the hatching alone
     assert kinds(svg)["held"] == sum(len(picture._shares(one)) for one in trace.connections)
     assert kinds(svg)["dot"] == sum(
         event.kind in (model.ACCEPT, model.EOF) and not event.error for event in trace.events

@@ -1,7 +1,7 @@
 """A trace as one web page: the picture, every event with what was open then, and the source.
 
 The page is one file: no server, no other files, nothing from the network (its Content-Security-
-Policy forbids it too). Without JavaScript and in print it is the picture and two tables; with it
+Policy forbids it too). Without JavaScript and in print it is the picture and tables; with it
 one steps through the events.
 """
 
@@ -22,9 +22,9 @@ from forklab.evidence import plain
 from forklab.trace import model, picture
 from forklab.trace.model import Descriptor, Event, Moment, Signals, Trace
 
+TEMPLATES = Path(__file__).with_name("templates")
 # After these, the number of zombies is worth a question, also where it stays as it was.
 ASKED = {model.EXITED, model.REAP, model.ADOPTED, model.SIGNAL}
-TEMPLATES = Path(__file__).with_name("templates")
 
 # What the page says, in English and Korean; the picture's own words are picture.WORDS.
 WORDS = {
@@ -136,8 +136,8 @@ def _summary(trace: Trace) -> str:
     """The text alternative of the picture, which leads to those of its parts."""
     zombies = len(picture.zombies(trace))
     return (
-        f"Life-lines of {len(trace.processes)} processes, {zombies} of which became zombies, and of "
-        f"{len(trace.connections)} connections. The tables on this page say the same in words."
+        f"Life-lines of {len(trace.processes)} processes, {zombies} of which became zombies, and "
+        f"of {len(trace.connections)} connections. The tables on this page say the same in words."
     )
 
 
@@ -215,7 +215,7 @@ def _script_data(trace: Trace, at: picture.Layout) -> Markup:
     before: dict[str, str] = {}
     for moment, event in zip(_moments(trace), trace.events, strict=True):
         step: dict[str, Any] = {"x": at.x(moment.number), "d": int(at.drawn[moment.number])}
-        if event.kind in ASKED:
+        if event.kind in ASKED and at.drawn[moment.number]:
             step["q"] = 1
         changed = _changed(moment, before)
         if changed:

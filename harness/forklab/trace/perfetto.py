@@ -17,6 +17,7 @@ LEAST = 1.0  # microseconds that a call is drawn as, so that it can be seen
 
 def perfetto(trace: Trace) -> str:
     """The trace in that format: lives, zombies and waits are slices, all else instants."""
+    began = {one.name: one.began for one in trace.processes}
     numbers = {one.name: number for number, one in enumerate(trace.processes, SCENARIO + 1)}
     events = [_name_of_track(SCENARIO, f"{trace.lab}: {trace.scenario}")]
     for one in trace.processes:
@@ -24,7 +25,8 @@ def perfetto(trace: Trace) -> str:
         events += _life(trace, one, numbers[one.name])
     for event in trace.events:
         if event.kind != model.EXITED:
-            events.append(_event(event, numbers.get(event.process, SCENARIO)))
+            number = numbers.get(event.process, SCENARIO)
+            events.append(_event(event, number, began.get(event.process, 0.0)))
     whole = {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"made by": "forklab"}}
     return json.dumps(whole, ensure_ascii=False) + "\n"
 
@@ -53,11 +55,11 @@ def _life(trace: Trace, one: Process, number: int) -> list[dict[str, Any]]:
     return slices
 
 
-def _event(event: Event, number: int) -> dict[str, Any]:
+def _event(event: Event, number: int, born: float) -> dict[str, Any]:
     details = {"kind": event.kind}
     if event.place:
         details["line"] = f"{event.place.file}:{event.place.line} {event.place.function}"
-    if event.began is not None:
-        return _slice(number, event.text, event.began, event.time, args=details)
+    if event.began is not None and event.kind != model.SENT:  # that call is another process's
+        return _slice(number, event.text, max(born, event.began), event.time, args=details)
     instant = {"ph": "i", "s": "t", "ts": _micro(event.time), "args": details}
     return {**instant, "pid": 1, "tid": number, "name": event.text}

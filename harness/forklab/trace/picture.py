@@ -24,7 +24,7 @@ LANE = 40  # from one life-line to the next
 BAR = 18  # a life-line's thickness
 HELD = 14  # from one holder of a connection to the next
 HOLDERS = 4  # a connection shows so many
-LEFT, RIGHT = 86, 130
+LEFT, RIGHT = 86, 160
 MARK_ROW = 16  # the scenario's words stand in rows above the life-lines
 MARK_ROWS = 5
 LABEL_ROW = 13  # what happens to a process stands above its line
@@ -33,7 +33,7 @@ LABEL_ROWS = 6  # at most above the server's; above the others' one
 # What gets a column. What else happened (reads, writes, descriptors) is told in words only.
 DRAWN = {
     *(model.MARK, model.FORK, model.EXITED, model.REAP, model.AUTO_REAP, model.ADOPTED),
-    *(model.SIGNAL, model.STOP, model.LISTEN, model.ACCEPT, model.EOF),
+    *(model.SIGNAL, model.STOP, model.ACCEPT, model.EOF),
 }
 
 STOPPING = {"SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"}
@@ -324,14 +324,18 @@ def _lives(trace: Trace, at: Layout, name: str) -> Iterator[str]:
         yield _bar(began, end, y, "life", title=_life(one))
         yield _both(began - 5, y + 4, _words(one.name, _kin(one)), "end")
         yield from _frozen(trace, one, at, end)
-        if one.name in hatched:
-            until = hatched[one.name]
-            gone = at.end if until is None else at.x(until)
-            yield _bar(end, gone, y, "zombie", f'fill="url(#{name}-hatch)"')
-            if gone - end > _wide(WORDS["zombie"][0]) + 8:
-                yield _both(end + 6, y + 4, WORDS["zombie"], "warn")
-            end = gone
-        yield from _end(one, end, y)
+        if one.name not in hatched:
+            yield from _end(one, end, y)
+            continue
+        until = hatched[one.name]
+        gone = at.end if until is None else at.x(until)
+        yield _bar(end, gone, y, "zombie", f'fill="url(#{name}-hatch)"')
+        if gone - end > _wide(WORDS["zombie"][0]) + 8:
+            yield _both(end + 6, y + 4, WORDS["zombie"], "warn")
+            yield from _end(one, gone, y)
+        else:
+            yield _both(gone + 6, y + 4, WORDS["zombie"], "warn")
+            yield from _end(one, gone + _widest(WORDS["zombie"]) + 8, y)
 
 
 def zombies(trace: Trace) -> dict[str, int | None]:

@@ -162,7 +162,8 @@ class _Replay(Descriptors):
             return self._first(record)
         born = self.births.get(record.pid)
         if born:
-            return self._fork(born.popleft(), record.pid, record.time)
+            began = record.began if record.kind == strace.CALL else record.time
+            return self._fork(born.popleft(), record.pid, began)
         # Whose fork is not in the log to its end: of those that had not returned.
         forking = [one for one in self.log.unfinished.values() if one.name in FORKS]
         if len(forking) != 1:
