@@ -306,10 +306,11 @@ def test_nothing_of_a_page_stays(tmp_path: Path, mark: str) -> None:
     assert ran.returncode == 1
     assert ran.stdout.count("still running at the end of the page") >= 2
     assert running(mark) == {}
-    page = a_page(tmp_path, f"$ sleep 1000; : {mark}")
+    page = a_page(tmp_path, f"$ echo a\nb\n$ sleep 1000; : {mark}")
     ran = run_page("--seconds", "0.5", page)
     assert ran.returncode == 4
-    assert "line 4: bash did not get past this: sleep 1000" in ran.stderr
+    assert f"{page}:4: this prints something else" in ran.stdout
+    assert "line 6: bash did not get past this: sleep 1000" in ran.stderr
 
 
 @NEEDS_VENV
@@ -376,6 +377,9 @@ def test_what_may_differ(printed: str, got: str) -> None:
         ("a\n...\nz", "a\nz\ny"),
         ("2.1 s", "2.1 ms"),
         ("a.c", "abc"),
+        ("status 137", "status 143"),
+        ("0x0300: exited with 3", "0x0100: exited with 3"),
+        ("SigIgn:\t0000000000001000", "SigIgn:\t0000000000011000"),
     ],
 )
 def test_what_may_not_differ(printed: str, got: str) -> None:

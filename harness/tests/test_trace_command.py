@@ -10,7 +10,7 @@ import pytest
 
 from forklab import cli, paths, rubric
 from forklab.errors import UsageError
-from forklab.trace import command, record
+from forklab.trace import command, model, record
 from forklab.trace.command import summary, traffic_of
 from forklab.trace.model import Trace
 from forklab.trace.perfetto import perfetto
@@ -18,7 +18,7 @@ from forklab.trace.scenarios import SCENARIOS
 from forklab.trace.traffic import OF_CHECK, Traffic
 from tests.support import forklab, run_folders
 from tests.test_bootstrap import Kit
-from tests.trace_support import RECORDED, replayed
+from tests.trace_support import RECORDED, replayed, trace_of
 
 needs_strace = pytest.mark.skipif(record.find_strace() is None, reason="there is no strace here")
 LAB2 = str(paths.solution_of("lab2").parent)
@@ -100,6 +100,22 @@ def test_five_lines():
 )
 def test_what_happened_in_words(name, words):
     assert any(words in line for line in summary(replayed(name)))
+
+
+def test_who_is_a_zombie_until_its_parent_is_gone():
+    """In the summary, and as a slice for Perfetto that ends when the parent does."""
+    trace = trace_of(
+        "10 clone(child_stack=NULL, flags=SIGCHLD) = 11 <0.0001>",
+        "11 +++ exited with 0 +++",
+        "10 pause( <unfinished ...>",
+        "10 +++ killed by SIGKILL +++",
+    )
+    assert any("1 child, 1 became zombies, 0 reaped, 1 left to init" in o for o in summary(trace))
+    slices = json.loads(perfetto(trace))["traceEvents"]
+    (zombie,) = [one for one in slices if one["name"] == "zombie"]
+    since, until = (zombie["ts"], zombie["ts"] + zombie["dur"])
+    ends = [event.time * 1e6 for event in trace.events if event.kind == model.EXITED]
+    assert [since, until] == pytest.approx(ends, abs=1)
 
 
 def test_what_is_odd_is_said():

@@ -17,7 +17,7 @@ import pytest
 
 from forklab.draw import runs
 from forklab.draw.runs import Run
-from forklab.trace import model, page, picture
+from forklab.trace import model, page, picture, words
 from forklab.trace.model import Descriptor, Event, Place, Trace
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\x1b[31m"
@@ -63,13 +63,13 @@ def texts(svg: ET.Element) -> list[str]:
 def test_each_process_and_zombie_is_drawn(run: Run):
     trace = kept(run.name)
     svg = drawing(trace)
-    zombies = [one for one in trace.processes if one.zombie is not None]
+    zombies = trace.zombies()
     assert kinds(svg)["life"] == len(trace.processes)
     assert kinds(svg)["zombie"] == len(zombies)
     assert kinds(svg)["reap"] == sum(
         one.reap is not None and one.reap.how == model.BY_WAIT for one in trace.processes
     )
-    never = sum(one.reap is not None and one.reap.how == model.NEVER for one in zombies)
+    never = sum(until is None for until in zombies.values())
     assert texts(svg).count("never reaped") == never
     assert texts(svg).count("zombie") == len(zombies)  # not told by the hatching alone
     assert kinds(svg)["held"] == sum(len(picture._shares(one)) for one in trace.connections)
@@ -87,7 +87,7 @@ def test_the_hatched_bars_are_the_zombies_of_each_moment(run: Run):
         for one in drawing(trace).iter()
         if one.get("class") == "zombie"
     ]
-    moments = list(page._moments(trace))
+    moments = list(trace.moments())
     for number, moment in enumerate(moments):
         if number + 1 == len(moments) or at.drawn[number + 1]:  # the last of its column
             here = [y for x, y, width in bars if x <= at.x(number) < x + width]
@@ -163,6 +163,8 @@ def test_a_zombie_until_its_parent_is_gone():
     """init takes it then: the picture shows it as a zombie up to there."""
     trace = crowd(1)
     trace.processes[1].reap = model.Reap(model.BY_INIT)
+    trace.processes[0].exited = len(trace.events)
+    trace.events.append(Event(0.5, "P", model.EXITED, "exited with status 0"))
     trace.events.append(Event(0.5, "C1", model.ADOPTED, "reaped by init"))
     assert kinds(drawing(trace))["zombie"] == 1
     trace.events.append(Event(0.6, "C1", model.EXITED, "exited with status 0"))
@@ -311,7 +313,7 @@ def test_what_a_program_says_is_only_text(burst):
 
 
 def test_every_word_has_both_languages():
-    for key, (english, korean) in page.WORDS.items():
+    for key, (english, korean) in words.WORDS.items():
         assert english, key
         assert key in ("time", "accepted", "end_of_file") or re.search("[가-힣]", korean), key
 
@@ -320,19 +322,20 @@ def test_every_step_of_a_scenario_is_said_in_korean():
     events = [event for run in runs.RUNS for event in kept(run.name).events]
     marks = {event.text for event in events if event.kind == model.MARK}
     assert len(marks) > 10
-    assert [one for one in marks if picture.mark_words(one)[1] == one] == []
+    assert [one for one in marks if words.mark_words(one)[1] == one] == []
 
 
 def test_every_word_and_style_is_used():
     """Keys of WORDS that are constants of the model are those of a Moment, a Reap or an action."""
-    sources = [Path(module.__file__ or "").read_text("utf-8") for module in (page, picture)]
+    modules = (page, picture, words)
+    sources = [Path(module.__file__ or "").read_text("utf-8") for module in modules]
     templates = [one.read_text("utf-8") for one in sorted(page.TEMPLATES.iterdir())]
     text = "".join(
         re.sub(r'^    "\w+": \($|^    "\w+": \(.*\),$', "", one, flags=re.M) for one in sources
     )
     text += "".join(templates)
     values = {one for one in vars(model).values() if isinstance(one, str)}
-    assert [key for key in page.WORDS if f'"{key}"' not in text and key not in values] == []
+    assert [key for key in words.WORDS if f'"{key}"' not in text and key not in values] == []
     drawn = "".join([*sources, *templates])
     classes = set(re.findall(r"\.([a-z]\w*)(?=[ .,:{>])", picture.STYLE + templates[0]))
     unused = [one for one in classes if not re.search(rf"[\"' ]{one}[\"' ]", drawn)]

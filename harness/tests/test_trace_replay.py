@@ -279,13 +279,20 @@ def test_a_kill_is_a_bracket_too():
     assert end.earliest == of_kind(trace, model.SENT)[0].time < end.latest
 
 
+def zombie_after(trace: Trace) -> list[str]:
+    """The kinds of the events after which C1 is a zombie."""
+    moments = zip(trace.moments(), trace.events, strict=True)
+    return [event.kind for moment, event in moments if "C1" in moment.zombies]
+
+
 def test_reaped_by_wait():
     trace = trace_of(FORK, *EXIT, waited(11))
     reap = of_kind(trace, model.REAP)[0]
     assert (reap.process, reap.other, reap.status) == ("P", "C1", 3)
     child = trace.process("C1")
     assert child.reap == model.Reap("wait", "P", reap.time, trace.events.index(reap))
-    assert child.zombie == model.Bracket(end_of(trace, "C1").latest, reap.time)
+    assert trace.zombies() == {"C1": trace.events.index(reap)}
+    assert zombie_after(trace) == [model.EXITED, model.SENT]
 
 
 def test_waitid_and_what_only_looks():
@@ -312,21 +319,37 @@ def test_a_wait_that_finds_nobody():
 def test_reaped_by_the_kernel(disposition):
     trace = trace_of(disposition, FORK, *EXIT)
     assert reap_of(trace, "C1").how == model.AUTOMATIC
-    assert trace.process("C1").zombie is None
+    assert trace.zombies() == {}
+    assert zombie_after(trace) == []  # not for one event either
     *_, last = trace.moments()
     assert last.states["C1"] == model.GONE
 
 
 def test_ignored_after_the_end_is_too_late():
-    assert reap_of(trace_of(FORK, *EXIT, IGNORES), "C1").how == model.NEVER
+    trace = trace_of(FORK, *EXIT, IGNORES)
+    assert reap_of(trace, "C1").how == model.NEVER
+    assert trace.zombies() == {"C1": None}
 
 
 def test_an_orphan_is_init_s():
     trace = trace_of(FORK, "10 exit_group(0) = ?", "10 +++ exited with 0 +++", *EXIT)
     assert [one.process for one in of_kind(trace, model.ADOPTED)] == ["P", "C1", "C1"]
     assert reap_of(trace, "C1").how == model.BY_INIT
+    assert trace.zombies() == {}
+    assert zombie_after(trace) == []
     *_, last = trace.moments()
     assert last.states == {"P": model.GONE, "C1": model.GONE}
+
+
+def test_a_zombie_until_its_parent_is_gone():
+    trace = trace_of(FORK, *EXIT, "10 exit_group(0) = ?", "10 +++ exited with 0 +++")
+    assert reap_of(trace, "C1").how == model.BY_INIT
+    *_, last = of_kind(trace, model.ADOPTED)
+    assert (last.process, last.text) == ("C1", "reaped by init")
+    assert trace.zombies() == {"C1": trace.events.index(last)}
+    ends = [model.EXITED, model.SENT]
+    assert zombie_after(trace) == [*ends, model.EXIT, model.EXITED, model.ADOPTED]  # P's are last
+    assert [one.zombies for one in trace.moments()][-1] == []
 
 
 def test_execve_forgets_handlers_and_closes():

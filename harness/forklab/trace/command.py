@@ -182,7 +182,7 @@ def _processes(trace: Trace) -> str:
     if not children:
         return "no child" + (f", {_count(threads, 'thread')}" if threads else "")
     reaps = [one.reap.how for one in children if one.reap]
-    zombies = sum(one.zombie is not None for one in children)
+    zombies = len(trace.zombies())
     text = f"{_count(len(children), 'child', 'children')}, {zombies} became zombies, "
     text += f"{reaps.count(model.BY_WAIT)} reaped"
     if automatic := reaps.count(model.AUTOMATIC):

@@ -16,7 +16,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,16 +164,6 @@ class Process:
     reap: Reap | None = None  # None while it lives, and for threads
     clients: list[int] = field(default_factory=list)  # of whom it read or to whom it wrote
 
-    @property
-    def zombie(self) -> Bracket | None:
-        """From when to when it was a zombie; None if never. To be cut at Trace.duration."""
-        if self.exit is None or self.reap is None or self.is_thread:
-            return None
-        if self.reap.how in (AUTOMATIC, BY_INIT):
-            return None
-        end = self.reap.time
-        return Bracket(self.exit.latest, float("inf") if end is None else end)
-
 
 @dataclass
 class Holding:
@@ -259,11 +249,30 @@ class Trace:
         """The processes that a picture has room for: the first MOST_SHOWN."""
         return self.processes[:MOST_SHOWN]
 
+    def zombies(self) -> dict[str, int | None]:
+        """Who became a zombie at his end, and the event with which that ended; None: it lasts.
+
+        Whom the kernel reaps at once was none, nor who is init's child already (wait(2)); whose
+        parent ends later is one until then.
+        """
+        ended = {one.name: one.exited for one in self.processes}
+        adopted = {event.process: n for n, event in enumerate(self.events) if event.kind == ADOPTED}
+        found: dict[str, int | None] = {}
+        for one in self.processes:
+            if one.exited is None or one.reap is None:
+                continue
+            if one.reap.how in (BY_WAIT, NEVER):
+                found[one.name] = one.reap.event
+            elif one.reap.how == BY_INIT and (ended.get(one.parent) or 0) > one.exited:
+                found[one.name] = adopted[one.name]
+        return found
+
     def moments(self) -> Iterator[Moment]:
         """How everything stands after each event, in order."""
+        zombies = self.zombies()
         moment = Moment(-1, dict.fromkeys((one.name for one in self.processes), NOT_YET), {}, {})
         for number, event in enumerate(self.events):
-            moment = moment.after(number, event)
+            moment = moment.after(number, event, zombies)
             yield moment
 
     def to_json(self) -> str:
@@ -305,8 +314,8 @@ class Moment:
             if any(one.client == client for one in table)
         ]
 
-    def after(self, number: int, event: Event) -> Moment:
-        """How it stands after one more event."""
+    def after(self, number: int, event: Event, zombies: Container[str]) -> Moment:
+        """How it stands after one more event. ``zombies``: who becomes one at his end."""
         states, name = dict(self.states), event.process
         if event.kind == EXEC and states.get(name) == NOT_YET:
             states[name] = RUNNING
@@ -315,10 +324,10 @@ class Moment:
         elif event.kind == EXIT:
             states[name] = ENDING
         elif event.kind == EXITED:
-            states[name] = GONE if name.startswith("T") else ZOMBIE
+            states[name] = ZOMBIE if name in zombies else GONE
         elif event.kind == REAP:
             states[event.other] = GONE
-        elif event.kind in (AUTO_REAP, ADOPTED) and states.get(name) == ZOMBIE:
+        elif event.kind == ADOPTED and states.get(name) == ZOMBIE:
             states[name] = GONE
         elif event.kind == STOP:
             states[name] = STOPPED

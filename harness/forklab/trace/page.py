@@ -21,91 +21,11 @@ from markupsafe import Markup, escape
 from forklab.evidence import plain
 from forklab.trace import model, picture
 from forklab.trace.model import Descriptor, Event, Moment, Signals, Trace
+from forklab.trace.words import LEGEND, WORDS, mark_words
 
 TEMPLATES = Path(__file__).with_name("templates")
 # After these, the number of zombies is worth a question, also where it stays as it was.
 ASKED = {model.EXITED, model.REAP, model.ADOPTED, model.SIGNAL}
-
-# What the page says, in English and Korean; the picture's own words are picture.WORDS.
-WORDS = {
-    **picture.WORDS,
-    "language": ("Language", "언어"),
-    "honest": (
-        "Recorded with strace, which slows a server down and keeps zombies longer than they would "
-        "live alone: how far it is from one thing to the next says nothing. A picture to think "
-        "with; no mark comes of it.",
-        "strace로 기록했습니다. strace를 쓰면 서버가 느려지고 좀비가 실제보다 오래 남습니다. "
-        "그림에서 간격의 길이는 의미가 없습니다. 생각을 돕는 그림일 뿐, 점수와는 관계가 없습니다.",
-    ),
-    "picture": ("The picture of the run", "실행 그림"),
-    "legend": ("How to read it", "그림 읽는 법"),
-    "step": ("Step through it", "한 단계씩 보기"),
-    "event": ("event", "이벤트"),
-    "first": ("first", "처음"),
-    "back": ("back", "이전"),
-    "on": ("on", "다음"),
-    "last": ("last", "마지막"),
-    "milestones": ("only what is drawn", "그림에 나온 것만"),
-    "predict": ("predict: ask me how many zombies there are", "예측: 좀비가 몇 개일지 먼저 묻기"),
-    "how_many": ("How many zombies are there after this?", "그다음 좀비는 몇 개일까요?"),
-    "next": ("Next:", "다음 이벤트:"),
-    "show": ("show", "확인"),
-    "yes": ("Yes. Zombies:", "맞습니다. 좀비:"),
-    "no": ("No. Zombies:", "아니요. 좀비:"),
-    "at_this_moment": ("At this moment", "이 순간"),
-    "process": ("process", "프로세스"),
-    "state": ("state", "상태"),
-    "open": ("open descriptors", "열린 파일 디스크립터"),
-    "signals": ("signals", "시그널"),
-    "open_in": ("open in", "열고 있는 프로세스"),
-    "everything": ("Everything that happened", "일어난 모든 일"),
-    "time": ("ms", "ms"),
-    "who": ("who", "누가"),
-    "what": ("what", "무엇을"),
-    "zombies": ("zombies", "좀비 수"),
-    "line": ("source", "소스"),
-    "processes_at_end": ("Every process, from fork to reap", "모든 프로세스: fork에서 회수까지"),
-    "parent": ("parent", "부모"),
-    "forked": ("forked", "생성"),
-    "ended": ("ended", "종료"),
-    "became": ("reaped", "회수"),
-    "every_connection": ("Every connection", "모든 연결"),
-    "connected": ("connected", "연결됨"),
-    "accepted": ("accepted", "accept"),
-    "end_of_file": ("end of file", "EOF"),
-    "closed": ("closed by all", "모두 닫음"),
-    "unread": ("Lines of the log that were not understood", "해석하지 못한 기록"),
-    model.NOT_YET: ("not yet", "아직 없음"),
-    model.RUNNING: ("alive", "살아 있음"),
-    model.STOPPED: ("frozen", "멈춤"),
-    model.ENDING: ("ending", "종료 중"),
-    model.GONE: ("gone", "사라짐"),
-}
-
-# The signs of the picture: what stands in a small drawing of its own, and what it means.
-LEGEND = (
-    ("life", "a process, from its fork to its end", "프로세스: fork부터 종료까지"),
-    ("zombie", "a zombie: ended, and not waited for", "좀비: 종료했지만 아직 wait되지 않음"),
-    ("frozen", "frozen by SIGSTOP", "SIGSTOP으로 멈춤"),
-    ("link", "fork", "fork"),
-    ("reap", "its parent waits for it: reaped", "부모가 wait함: 회수"),
-    ("sent", "a signal is sent", "시그널을 보냄"),
-    ("arrow", "it stays pending until it is delivered", "전달될 때까지 대기(pending)"),
-    (
-        "lost",
-        "it makes no difference: merged, ignored, or never delivered",
-        "아무 효과 없음: 합쳐졌거나, 무시되었거나, 끝내 전달되지 않음",
-    ),
-    ("taken", "a signal is delivered", "시그널이 전달됨"),
-    ("accept", "accept", "accept"),
-    ("queued", "a connection in the queue, not accepted yet", "대기 큐의 연결: 아직 accept 전"),
-    (
-        "held",
-        "a connection, a bar for each process that has it open",
-        "연결: 열고 있는 프로세스마다 막대 하나",
-    ),
-    ("eof", "this process reads the end of file: its client has left", "이 프로세스가 EOF를 읽음"),
-)
 
 
 def page(trace: Trace) -> str:
@@ -134,7 +54,7 @@ def page(trace: Trace) -> str:
 
 def _summary(trace: Trace) -> str:
     """The text alternative of the picture, which leads to those of its parts."""
-    zombies = len(picture.zombies(trace))
+    zombies = len(trace.zombies())
     return (
         f"Life-lines of {len(trace.processes)} processes, {zombies} of which became zombies, and "
         f"of {len(trace.connections)} connections. The tables on this page say the same in words."
@@ -155,21 +75,11 @@ def _not_drawn(trace: Trace) -> tuple[str, str] | None:
     )
 
 
-def _moments(trace: Trace) -> Iterator[Moment]:
-    """How everything stands after each event, where nobody who is reaped at once is a zombie."""
-    zombies = picture.zombies(trace)
-    for moment in trace.moments():
-        for name in moment.zombies:
-            if name not in zombies:
-                moment.states[name] = model.GONE
-        yield moment
-
-
 def _rows(trace: Trace) -> Iterator[tuple[int, Event, str, str]]:
     """Number, event, zombies where their number changes, and where it is in the source."""
     before = ""
     several = len(_files(trace)) > 1
-    for moment, event in zip(_moments(trace), trace.events, strict=True):
+    for moment, event in zip(trace.moments(), trace.events, strict=True):
         zombies = str(len(moment.zombies))
         place = ""
         if event.place:
@@ -213,7 +123,7 @@ def _script_data(trace: Trace, at: picture.Layout) -> Markup:
         return [lines.setdefault(one, len(lines)) for one in some]
 
     before: dict[str, str] = {}
-    for moment, event in zip(_moments(trace), trace.events, strict=True):
+    for moment, event in zip(trace.moments(), trace.events, strict=True):
         step: dict[str, Any] = {"x": at.x(moment.number), "d": int(at.drawn[moment.number])}
         if event.kind in ASKED and at.drawn[moment.number]:
             step["q"] = 1
@@ -285,7 +195,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(words=_words, both=_both, style=lambda: Markup(picture.style()))
-    environment.globals.update(milliseconds=milliseconds, mark_words=picture.mark_words)
+    environment.globals.update(milliseconds=milliseconds, mark_words=mark_words)
     environment.filters["plain"] = lambda text: escape(plain(text))
     return environment
 

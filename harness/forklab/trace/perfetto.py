@@ -18,11 +18,14 @@ LEAST = 1.0  # microseconds that a call is drawn as, so that it can be seen
 def perfetto(trace: Trace) -> str:
     """The trace in that format: lives, zombies and waits are slices, all else instants."""
     began = {one.name: one.began for one in trace.processes}
+    zombies = trace.zombies()
     numbers = {one.name: number for number, one in enumerate(trace.processes, SCENARIO + 1)}
     events = [_name_of_track(SCENARIO, f"{trace.lab}: {trace.scenario}")]
     for one in trace.processes:
         events.append(_name_of_track(numbers[one.name], f"{one.name} (pid {one.pid})"))
-        events += _life(trace, one, numbers[one.name])
+        events.append(_life(trace, one, numbers[one.name]))
+        if one.name in zombies:
+            events.append(_zombie(trace, one, numbers[one.name], zombies[one.name]))
     for event in trace.events:
         if event.kind != model.EXITED:
             number = numbers.get(event.process, SCENARIO)
@@ -46,13 +49,15 @@ def _slice(number: int, name: str, start: float, end: float, **more: Any) -> dic
     return {"ph": "X", "pid": 1, "tid": number, "name": name, **times, **more}
 
 
-def _life(trace: Trace, one: Process, number: int) -> list[dict[str, Any]]:
+def _life(trace: Trace, one: Process, number: int) -> dict[str, Any]:
     end = one.exit.earliest if one.exit else trace.duration
-    slices = [_slice(number, f"{one.name} lives", one.began, end)]
-    if (zombie := one.zombie) is not None:
-        until = min(zombie.latest, trace.duration)
-        slices.append(_slice(number, "zombie", zombie.earliest, until))
-    return slices
+    return _slice(number, f"{one.name} lives", one.began, end)
+
+
+def _zombie(trace: Trace, one: Process, number: int, until: int | None) -> dict[str, Any]:
+    since = one.exit.latest if one.exit else trace.duration
+    end = trace.duration if until is None else min(trace.events[until].time, trace.duration)
+    return _slice(number, "zombie", since, end)
 
 
 def _event(event: Event, number: int, born: float) -> dict[str, Any]:

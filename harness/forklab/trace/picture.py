@@ -7,7 +7,6 @@ alone.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from forklab.draw import svg
 from forklab.evidence import plain
 from forklab.trace import model
 from forklab.trace.model import Connection, Event, Process, Trace
+from forklab.trace.words import WORDS, mark_words, phrase
 
 COLUMN = 26  # from one event that is drawn to the next, in pixels
 LANE = 40  # from one life-line to the next
@@ -37,44 +37,6 @@ DRAWN = {
 }
 
 STOPPING = {"SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"}
-
-# Labels in the picture and on the page: English, Korean.
-WORDS = {
-    "server": ("server", "서버"),
-    "child": ("child", "자식"),
-    "thread": ("thread", "스레드"),
-    "client": ("client", "클라이언트"),
-    "zombie": ("zombie", "좀비"),
-    "frozen": ("frozen", "멈춤"),
-    "merged": ("merged", "합쳐짐"),
-    "pending": ("stays pending", "계속 대기 중"),
-    "lost": ("not delivered", "전달되지 않음"),
-    "nothing": ("no effect", "효과 없음"),
-    "handler": ("handler", "핸들러"),
-    "default": ("default action", "기본 동작"),
-    "ignore": ("ignored", "무시"),
-    "killed": ("killed by", "강제 종료:"),
-    "wait": ("reaped", "회수"),
-    "never": ("never reaped", "회수되지 않음"),
-    "init": ("reaped by init", "init이 회수"),
-    "automatic": ("reaped by the kernel", "커널이 회수"),
-    "adopted": ("adopted by init", "init이 입양"),
-    "alive": ("still alive", "살아 있음"),
-    "connections": ("connections", "연결"),
-}
-
-# The scenario's steps in Korean.
-MARKS = (
-    (r"the server starts", "서버 시작"),
-    (r"the server gets (\w+)", r"서버에 \1"),
-    (r"the server is frozen \((\w+)\)", r"서버 멈춤(\1)"),
-    (r"the server goes on \((\w+)\)", r"서버 재개(\1)"),
-    (r"the trace ends", "기록 끝"),
-    (r"client (\d+) connects", r"클라이언트 \1 연결"),
-    (r"client (\d+) sends (.*)", r"클라이언트 \1: \2 전송"),
-    (r"client (\d+) leaves", r"클라이언트 \1 나감"),
-    (r"client (\d+) vanishes \(reset\)", r"클라이언트 \1 사라짐(reset)"),
-)
 
 STYLE = """
 .run text{fill:var(--ink);font:12px SANS;paint-order:stroke;stroke:var(--paper);stroke-width:4px;
@@ -105,14 +67,6 @@ def style() -> str:
         f"@media (prefers-color-scheme:dark){{.run{{{colours(svg.DARK)}}}}}"
         + STYLE.replace("SANS", svg.SANS).replace("\n", "")
     )
-
-
-def mark_words(text: str) -> tuple[str, str]:
-    """A step of the scenario in English and Korean."""
-    for english, korean in MARKS:
-        if found := re.fullmatch(english, text):
-            return text, found.expand(korean)
-    return text, text
 
 
 @dataclass
@@ -265,14 +219,6 @@ def _escaped(words: str) -> str:
     return escape(plain(words), quote=False)
 
 
-def _words(before: str, key: str, after: str = "") -> tuple[str, str]:
-    """A label of WORDS in both languages, with what stands around it."""
-    english, korean = (
-        " ".join(filter(None, (before, word, after))) for word in WORDS.get(key, ("", ""))
-    )
-    return english, korean
-
-
 def _fit(rows: Sequence[list[tuple[float, float]]], start: float, end: float) -> int | None:
     """The first row that is empty from start to end, and is taken now; None: there is no room."""
     for number, taken in enumerate(rows):
@@ -316,13 +262,13 @@ def _marks(trace: Trace, at: Layout) -> Iterator[str]:
 
 
 def _lives(trace: Trace, at: Layout, name: str) -> Iterator[str]:
-    hatched = zombies(trace)
+    hatched = trace.zombies()
     for one in trace.shown():
         y = at.lanes[one.name]
         began = at.x(one.forked) if one.forked is not None else LEFT
         end = at.x(one.exited) if one.exited is not None else at.end
         yield _bar(began, end, y, "life", title=_life(one))
-        yield _both(began - 5, y + 4, _words(one.name, _kin(one)), "end")
+        yield _both(began - 5, y + 4, phrase(one.name, _kin(one)), "end")
         yield from _frozen(trace, one, at, end)
         if one.name not in hatched:
             yield from _end(one, end, y)
@@ -336,26 +282,6 @@ def _lives(trace: Trace, at: Layout, name: str) -> Iterator[str]:
         else:
             yield _both(gone + 6, y + 4, WORDS["zombie"], "warn")
             yield from _end(one, gone + _widest(WORDS["zombie"]) + 8, y)
-
-
-def zombies(trace: Trace) -> dict[str, int | None]:
-    """Who became a zombie, and the event with which that ended; None: it lasts to the end.
-
-    Whom the kernel reaps at once was none, nor who ends after init has adopted it.
-    """
-    adopted: dict[str, int] = {}
-    for number, event in enumerate(trace.events):
-        if event.kind == model.ADOPTED:
-            adopted.setdefault(event.process, number)
-    found: dict[str, int | None] = {}
-    for one in trace.processes:
-        if one.exited is None or one.reap is None or not one.parent:
-            continue
-        if one.reap.how in (model.BY_WAIT, model.NEVER):
-            found[one.name] = one.reap.event
-        elif one.reap.how == model.BY_INIT and adopted.get(one.name, 0) > one.exited:
-            found[one.name] = adopted[one.name]
-    return found
 
 
 def _kin(one: Process) -> str:
@@ -377,7 +303,7 @@ def _end(one: Process, x: float, y: float) -> Iterator[str]:
     elif one.parent and one.reap is not None:
         kind = {model.BY_WAIT: "good", model.NEVER: "warn"}.get(one.reap.how, "soft")
         tick = "✓" if one.reap.how == model.BY_WAIT else ""
-        yield _both(x + 6, y + 4, _words(tick, one.reap.how), kind)
+        yield _both(x + 6, y + 4, phrase(tick, one.reap.how), kind)
 
 
 def _frozen(trace: Trace, one: Process, at: Layout, end: float) -> Iterator[str]:
@@ -489,18 +415,18 @@ def _label(trace: Trace, number: int) -> tuple[tuple[str, str], str] | None:
     if event.kind == model.SENT and event.outcome == model.MERGED:
         return WORDS["merged"], "warn"
     if event.kind == model.SENT and event.outcome == model.PENDING:
-        return _words(signal, "pending"), "warn"
+        return phrase(signal, "pending"), "warn"
     if event.kind == model.SENT:
         key = {model.IGNORED: "nothing", model.LOST: "lost"}.get(event.outcome, "")
-        return _words(signal, key), "soft"
+        return phrase(signal, key), "soft"
     if event.kind == model.STOP:
-        return _words(signal, "frozen"), "soft"
+        return phrase(signal, "frozen"), "soft"
     if event.kind == model.SIGNAL and signal not in STOPPING:
         if signal == "SIGCHLD":
             return None if event.action == model.DEFAULT else (WORDS[event.action], "soft")
-        return _words(signal, event.action), "soft"
+        return phrase(signal, event.action), "soft"
     if event.kind == model.EXITED and signal:
-        return _words("", "killed", signal), "warn"
+        return phrase("", "killed", signal), "warn"
     if event.kind == model.EXITED and event.status:
         return (f"status {event.status}",) * 2, "warn"
     return None
@@ -554,7 +480,7 @@ def _connections(trace: Trace, at: Layout) -> Iterator[str]:
             continue
         connected = at.x_at(one.connected)
         taken = one.accepted if one.accepted is not None else one.closed
-        yield _both(connected - 5, y + 4, _words("", "client", str(one.client)), "end")
+        yield _both(connected - 5, y + 4, phrase("", "client", str(one.client)), "end")
         queued = at.end if taken is None else at.x_at(taken)
         yield _bar(connected, queued, y, "queued", thick=HELD - 4)
         shares = _shares(one)
