@@ -6,7 +6,7 @@
  * nobody can make shorter (memfd_create(2), sealed). With a page of zeros it changes nothing.
  *
  *	fork		fails with fork_errno, fork_failures times; comes back in the parent only when
- *			the child has ended, if linger is set
+ *			the child has ended and its other threads know, if linger is set
  *	accept		fails with accept_errno, accept_failures times
  *	bind		is noted, and when it fails, why
  *	write, send	on a socket take at most write_limit bytes
@@ -18,6 +18,7 @@
  *	SIGCHLD's handler	is watched if watch_handler is set: what it calls, what it does to errno
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -117,6 +118,8 @@ static void note_first_fork(void)
 				      (action.sa_flags & SA_NOCLDWAIT);
 }
 
+#define MOST_LOOKS 20000 /* two seconds or more, for a thread that never sleeps */
+
 static bool fork_fails(void)
 {
 	if (page->forks++ == 0)
@@ -128,15 +131,55 @@ static bool fork_fails(void)
 	return true;
 }
 
-/* Gives a child all the time to end before its parent knows its pid. It is not reaped here. */
+/* Whether a thread sleeps: the letter behind the name, which may itself hold a ')' (proc(5)). */
+static bool sleeps(const char *thread)
+{
+	char path[64], text[512];
+	bool asleep = true; /* or gone */
+
+	REAL(snprintf)(path, sizeof(path), "/proc/self/task/%s/stat", thread);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return true;
+	ssize_t size = REAL(read)(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (size > 0) {
+		text[size] = '\0';
+		const char *name_end = strrchr(text, ')');
+		asleep = name_end && (name_end[2] == 'S' || name_end[2] == 'Z');
+	}
+	return asleep;
+}
+
+static bool other_threads_sleep(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	const struct dirent *task;
+	bool asleep = true;
+
+	while (tasks && asleep && (task = readdir(tasks)))
+		if (task->d_name[0] != '.' && strtol(task->d_name, NULL, 10) != gettid())
+			asleep = sleeps(task->d_name);
+	if (tasks)
+		closedir(tasks);
+	return asleep;
+}
+
+/*
+ * Gives a child all the time to end before its parent knows its pid, and the parent's other threads
+ * all the time to hear of it: they are awake as soon as it is a zombie. It is not reaped here.
+ */
 static pid_t lingered(pid_t child)
 {
 	siginfo_t info;
 	int saved_errno = errno;
 
-	if (child > 0 && page->linger)
+	if (child > 0 && page->linger) {
 		while (waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
 			;
+		for (int looks = 0; looks < MOST_LOOKS && !other_threads_sleep(); looks++)
+			usleep(100);
+	}
 	errno = saved_errno;
 	return child;
 }

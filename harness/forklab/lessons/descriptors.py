@@ -113,7 +113,7 @@ def child_ends_with_its_client(server: Server, clients: Clients) -> None:
         expected="a child that ends quietly when its client has gone",
         seen="it went on, and printed until the limit of 64 MiB stopped it",
         evidence=lambda: last_words(server),
-        diagnosis="prints-without-end",
+        diagnosis="child-keeps-running",
     )
     serves_many(server, clients)
 
