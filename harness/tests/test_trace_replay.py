@@ -600,3 +600,18 @@ def test_a_child_of_whom_nobody_knows_whose():
     trace = trace_of("77 close(1) = 0 <0.0001>")
     assert trace.process("C1").parent == "P"
     assert "Whose child process 77 is" in trace.notes[0]
+
+
+def test_a_parent_killed_within_fork():
+    trace = trace_of(
+        "10 clone(flags=SIGCHLD <unfinished ...>",
+        "10 +++ killed by SIGKILL +++",
+        "11 close(1) = 0 <0.1>",
+    )
+    assert [(one.name, one.parent) for one in trace.processes] == [("P", ""), ("C1", "P")]
+    assert trace.process("P").signal == "SIGKILL"
+
+
+def test_a_parent_that_did_nothing_but_fork():
+    trace = trace_of("12 clone(flags=SIGCHLD <unfinished ...>", "11 close(1) = 0 <0.1>")
+    assert [(one.name, one.parent) for one in trace.processes] == [("P", ""), ("C1", "P")]

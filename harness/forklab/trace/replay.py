@@ -163,13 +163,17 @@ class _Replay(Descriptors):
         born = self.births.get(record.pid)
         if born:
             began = record.began if record.kind == strace.CALL else record.time
-            return self._fork(born.popleft(), record.pid, began)
+            birth = born.popleft()
+            return self._fork(self._process_of(birth), birth, record.pid, began)
         # Whose fork is not in the log to its end: of those that had not returned.
         forking = [one for one in self.log.unfinished.values() if one.name in FORKS]
         if len(forking) != 1:
             self.trace.notes.append(f"Whose child process {record.pid} is can't be told.")
         parent = forking[0] if forking else replace(record, pid=next(iter(self.known)))
-        return self._fork(replace(parent, time=record.time, name="fork"), record.pid, record.time)
+        # Who may have been killed in the midst of it, or has done nothing else.
+        caller = self.known.get(parent.pid) or next(iter(self.known.values()))
+        birth = replace(parent, time=record.time, name="fork")
+        return self._fork(caller, birth, record.pid, record.time)
 
     def _first(self, record: Record) -> ProcessState:
         shown = model.Process("P", record.pid, "", 0.0)
@@ -186,8 +190,7 @@ class _Replay(Descriptors):
         self.living[pid] = self.known[pid] = process
         self.trace.processes.append(process.shown)
 
-    def _fork(self, record: Record, pid: int, time: float) -> ProcessState:
-        caller = self._process_of(record)
+    def _fork(self, caller: ProcessState, record: Record, pid: int, time: float) -> ProcessState:
         flags = " ".join(record.arguments)
         is_thread = "CLONE_THREAD" in flags
         letter = "T" if is_thread else "C"
@@ -255,7 +258,7 @@ class _Replay(Descriptors):
             pending = self.births.get(record.value or 0)
             if pending and pending[0] is record:  # else its child was heard of before
                 pending.popleft()
-                self._fork(record, record.value or 0, record.time)
+                self._fork(process, record, record.value or 0, record.time)
         elif name in WAITS:
             self._wait(record, process)
         elif record.failed and name != "rt_sigreturn":  # whose result is the interrupted call's
