@@ -14,7 +14,9 @@ kernel lets us arrange that.
 
 Port 9190 (and 9191 to 9199) becomes a free port. What is compared: any run of three or more digits
 matches any number, a time such as 0.52 s any time, a line of the Makefile any line, blanks any
-blanks; a line "..." matches any lines, a line that ends in " ..." any end of a line.
+blanks; a line "..." matches any lines, a line that ends in " ..." any end of a line. But "status"
+and its number, 0x and four digits (what wait(2) tells), and the 16 digits of a set of signals
+match only themselves.
 
 Exit status: 0 all is as printed, 1 something differs, 2 usage, 4 bash did not get to its end.
 """
@@ -126,7 +128,9 @@ def updated(page: str, commands: list[Command]) -> str:
 # Comparing -----------------------------------------------------------------------------------
 
 _TOKENS = re.compile(
-    r"(?P<time>\b\d+(?:\.\d+)? s\b)|(?P<rule>\bMakefile:\d+)|(?P<number>\d{3,})|(?P<blank>\s+)"
+    r"(?P<itself>\bstatus \d+|\b0x[0-9a-f]{4}\b|\b[0-9a-f]{16}\b)"
+    r"|(?P<time>\b\d+(?:\.\d+)? s\b)|(?P<rule>\bMakefile:\d+)"
+    r"|(?P<number>\d{3,})|(?P<blank>\s+)"
 )
 _ANY = {
     "time": r"\d+(?:\.\d+)? s",
@@ -142,7 +146,7 @@ def pattern(line: str) -> str:
     text = line.removesuffix(" ...").strip()
     parts, last = [r"[^\S\n]*"], 0
     for found in _TOKENS.finditer(text):
-        parts += [re.escape(text[last : found.start()]), _ANY[str(found.lastgroup)]]
+        parts += [re.escape(text[last : found.start()]), _ANY.get(str(found.lastgroup), found[0])]
         last = found.end()
     parts += [re.escape(text[last:]), r"[^\n]*" if open_end else r"[^\S\n]*", r"\n"]
     return "".join(parts)
@@ -246,7 +250,7 @@ def talk(script: Path, kit: Path, seconds: float) -> str:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
+            preexec_fn=begin,
         )
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -261,6 +265,14 @@ def talk(script: Path, kit: Path, seconds: float) -> str:
         os.close(theirs)
         os.close(ours)
     return said.decode(errors="replace").replace("\r\n", "\n")
+
+
+def begin() -> None:
+    """What bash starts with: its terminal, and no signal ignored or blocked by who started us."""
+    fcntl.ioctl(1, termios.TIOCSCTTY, 0)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def reap() -> Iterator[int]:
@@ -360,6 +372,9 @@ def check(page: Path, options: argparse.Namespace) -> int:
     try:
         left = run(commands, options.seconds) if commands else []
     except Stuck as problem:
+        for before in commands:
+            if before.got is not None:  # what differed there is often the cause
+                tell(before, page, quiet=True)
         print(f"{page}: {problem}", file=sys.stderr)
         return 4
     differs = [one for one in commands if not tell(one, page, options.quiet)]

@@ -36,8 +36,8 @@ def main(words: list[str]) -> int:
         print(f"port {text} can't be had: {problem.strerror}", file=sys.stderr)
         return 4
     with server:
-        print(f"http://127.0.0.1:{server.server_port}/    (Ctrl-C ends it)", flush=True)
         try:
+            print(f"http://127.0.0.1:{server.server_port}/    (Ctrl-C ends it)", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print()
