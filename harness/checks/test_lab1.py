@@ -58,7 +58,8 @@ def test_refuses_bad_arguments(launch: Launcher) -> None:
         "Is the server still there a moment after its start? Run it by hand: what does it say?",
         "A server socket takes these calls in a row: socket, setsockopt, bind, listen; only then "
         "can accept have a client. The port goes into the address in network byte order, and it "
-        "comes from the command line. The process that was started does all this itself, and stays.",
+        "comes from the command line. The process that was started does all this itself, and "
+        "stays.",
         "sin_family = AF_INET, sin_port = htons(port), sin_addr.s_addr = htonl(INADDR_ANY); then "
         "bind, then listen. Check each call's return value and perror the one that says -1.",
     ],
