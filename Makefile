@@ -153,7 +153,7 @@ solutions: .venv/.forklab-stamp
 ## test | test the harness (TESTARGS='-k reap -x' goes to pytest)
 .PHONY: test
 test: .venv/.forklab-dev-stamp
-	@workers=$$($(PYTHON) -c 'import os, xdist; print("-n", 1 + len(os.sched_getaffinity(0)), "--dist=loadgroup")' 2>&-); \
+	@workers=$$($(PYTHON) -c 'import os, xdist; print("-n", 1 + len(os.sched_getaffinity(0)))' 2>&-); \
 	$(PYTHON) -m pytest -q harness/tests $$workers $(TESTARGS)
 
 ## mutants | grade the gallery of wrong servers and right ones

@@ -268,11 +268,13 @@ def talk(script: Path, kit: Path, seconds: float) -> str:
 
 
 def begin() -> None:
-    """What bash starts with: its terminal, and no signal ignored or blocked by who started us."""
+    """What bash starts with: its terminal, no signal ignored or blocked by us, and not nice."""
     fcntl.ioctl(1, termios.TIOCSCTTY, 0)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    with contextlib.suppress(OSError):  # not ours to lower: ps then shows an N behind each state
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 def reap() -> Iterator[int]:

@@ -60,7 +60,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "check(check): a line of the rubric (forklab.rubric.check)")
-    config.addinivalue_line("markers", "xdist_group(name): in one process (pytest-xdist, if there)")
     plugins = config.pluginmanager.get_plugins()
     grading = next((one for one in plugins if isinstance(one, Grading)), None)
     if grading is None:
@@ -74,9 +73,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(grading)
     config.stash[GRADING] = grading
     config.args += [file for file in map(str, grading.own_files) if file not in config.args]
-    # With xdist, a lab stays in one worker, where its gates are known.
-    if getattr(config.option, "dist", "no") == "load":
-        config.option.dist = "loadgroup"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With xdist, a lab stays in one worker, where its gates are known. Own checks: all do."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    alone = bool(config.stash[GRADING].own_files)
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "" if alone else nodeid.partition("::")[0]
+
+    return Scheduling(config, log)
 
 
 GRADING = pytest.StashKey["Grading"]()
@@ -145,7 +155,6 @@ class Grading:
             if check := check_of(item):
                 self._rubric[check.id] = check
                 item.extra_keyword_matches.add(check.id)  # -k 4.7
-                item.add_marker(pytest.mark.xdist_group(check.lab))
 
     def _in_order(self, items: list[pytest.Item]) -> list[pytest.Item]:
         """The kit's checks, then own ones of the same labs by number (or own ones alone)."""

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,25 @@ from forklab.limits import Limits
 from tests.support import compile_c, copy_kit, running
 
 ACTOR = Path(__file__).with_name("actor.c")
+
+
+# What is set up once for many tests: these stay in one process of pytest-xdist's.
+TOGETHER = (
+    *("test_docs.py::TestTheSite", "test_docs_browser.py", "test_hostile.py::test_hostile_programs"),
+    *("test_rehearsal.py", "test_render_browser.py", "test_trace_browser.py"),
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each test goes wherever there is time for it, but for those that stay together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return next((one for one in TOGETHER if one in nodeid), nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,6 @@ from forklab.rubric import of_lab
 from tests.docs_support import DOCS, EXTENSION, Page, Site, build, sphinx
 from tests.support import environment, running, wait_until
 
-# One build for all tests of it: they stay in one worker.
-IN_ONE_WORKER = pytest.mark.xdist_group("site")
 NEEDS_SPHINX = pytest.mark.skipif(
     importlib.util.find_spec("furo") is None, reason="no Sphinx and Furo: `make docs` installs them"
 )
@@ -50,7 +48,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 @NEEDS_SPHINX
-@IN_ONE_WORKER
 class TestTheSite:
     def test_builds_without_a_warning(self, site: Site) -> None:
         assert (site.said, site.status) == ("", 0)

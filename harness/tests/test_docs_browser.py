@@ -31,8 +31,6 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 if not CHROMIUM:
     pytest.skip("no browser: apt-get install chromium-headless-shell", allow_module_level=True)
 
-pytestmark = pytest.mark.xdist_group("site")  # which is built once, and looked at in one browser
-
 PHONE, DESKTOP = 390, 1280
 PATIENCE = 120_000  # milliseconds, on a machine with a lot to do
 PAGES = sorted(

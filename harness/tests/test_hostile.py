@@ -64,7 +64,6 @@ def _names(tier: str) -> list[str]:
     return [name for name in names if name not in SLOW and (tier == strongest or name in WORST)]
 
 
-@pytest.mark.xdist_group("hostile")
 @pytest.mark.parametrize("tier", _tiers())
 def test_hostile_programs(tier):
     fight = arena(tier, _names(tier))

@@ -147,12 +147,10 @@ def marks(out: Path) -> dict[str, Result]:
 
 
 @pytest.mark.parametrize("student", list(students()), ids=lambda student: student.name)
-@pytest.mark.xdist_group("rehearsal")
 def test_everybody_gets_the_right_mark(marks, student):
     assert student.wrong_about(marks[student.name]) == []
 
 
-@pytest.mark.xdist_group("rehearsal")
 def test_all_are_in_the_table(out, marks):
     with (out / "marks.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))
@@ -161,7 +159,6 @@ def test_all_are_in_the_table(out, marks):
     assert len(list((out / "students").glob("*.html"))) == SIZE
 
 
-@pytest.mark.xdist_group("rehearsal")
 def test_an_uninterrupted_batch_gives_the_same(out, kit, handed_in, tmp_path):
     batch = start(kit, handed_in, tmp_path / "again")
     said, _ = batch.communicate(timeout=SECONDS)
