@@ -24,7 +24,7 @@ ACTOR = Path(__file__).with_name("actor.c")
 
 # What is set up once for many tests: these stay in one process of pytest-xdist's.
 TOGETHER = (
-    *("test_docs.py::TestTheSite", "test_docs_browser.py", "test_hostile.py::test_hostile_programs"),
+    *("test_docs.py::TestTheSite", "test_docs_browser.py", "test_hostile.py::test_hostile_pr"),
     *("test_rehearsal.py", "test_render_browser.py", "test_trace_browser.py"),
 )
 
