@@ -30,10 +30,10 @@ static void fill_all(void)
 	long bytes = 0, files = 0;
 
 	for (int i = 0; i < 5; i++)
-		bytes += big * fill(folders[i], MOST_DISK / 4 / big, big);
+		bytes += big * fill(folders[i], MOST_DISK / big, big);
 	for (int i = 0; i < 5; i++)
 		files += fill(folders[i], MOST_FILES, 0);
-	if (bytes >= MOST_DISK / 4)
+	if (bytes >= MOST_DISK)
 		managed("wrote %ld MiB in all", bytes / MEBIBYTE);
 	if (files >= MOST_FILES)
 		managed("made %ld files", files);

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from forklab import contain, rubric, server
+from forklab import contain, rubric, server, tiers
 from forklab.contain import Contained
 from forklab.limits import Limits
 from tests.support import compile_c, copy_kit, running
@@ -67,6 +67,14 @@ def mark() -> Iterator[str]:
 
 
 Play = Callable[..., Contained]
+
+
+@pytest.fixture(autouse=True)
+def its_tier_is_forgotten() -> Iterator[None]:
+    """The tier that a test chose is not the next one's."""
+    usual = tiers._chosen
+    yield
+    tiers._chosen = usual
 
 
 @pytest.fixture(autouse=True)

@@ -405,3 +405,9 @@ def test_what_is_no_port_is_told(word: str) -> None:
     )
     assert ran.returncode == 2
     assert "is no port" in ran.stderr
+
+
+def test_signals_of_the_c_library_do_not_count():
+    """Whoever starts the runner may have them ignored, and nobody can change that."""
+    assert run_blocks.agrees(["SigIgn:\t0000000000011000"], ["SigIgn:\t0000000080011000"])
+    assert not run_blocks.agrees(["SigIgn:\t0000000000011000"], ["SigIgn:\t0000000080001000"])
