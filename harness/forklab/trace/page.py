@@ -115,16 +115,16 @@ def _script_data(trace: Trace, at: picture.Layout) -> Markup:
     """For each event what it changed, as JSON that may stand in HTML."""
     steps = []
     files = list(trace.sources)
-    lines: dict[
-        str, int
-    ] = {}  # most lines of a table are there many times: steps name their number
+    # Most lines of a table are there many times: steps name their number.
+    lines: dict[str, int] = {}
 
     def known(some: Iterable[str]) -> list[int]:
         return [lines.setdefault(one, len(lines)) for one in some]
 
     before: dict[str, str] = {}
     for moment, event in zip(trace.moments(), trace.events, strict=True):
-        step: dict[str, Any] = {"x": at.x(moment.number), "d": int(at.drawn[moment.number])}
+        # Where it stands is told of those that are drawn: the others stand where the last one does.
+        step: dict[str, Any] = {"x": round(at.x(moment.number))} if at.drawn[moment.number] else {}
         if event.kind in ASKED and at.drawn[moment.number]:
             step["q"] = 1
         changed = _changed(moment, before)
@@ -140,6 +140,7 @@ def _script_data(trace: Trace, at: picture.Layout) -> Markup:
         steps.append(step)
     told = {
         "steps": steps,
+        "left": round(at.x(0)),
         "lines": list(lines),
         "processes": [[one.name, one.pid] for one in trace.shown()],
         "files": [[name, trace.sources[name]] for name in files],

@@ -2,6 +2,10 @@
 const told = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const steps = told.steps;
+steps.forEach((step, which) => {
+	step.d = "x" in step; // it is drawn
+	step.x ??= which > 0 ? steps[which - 1].x : told.left;
+});
 const rows = byId("events").tBodies[0].rows;
 const slider = byId("number");
 let number = 0; // of the event that is shown
