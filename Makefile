@@ -183,9 +183,10 @@ format: .venv/.forklab-dev-stamp
 	@bash harness/lint.sh --format
 
 ## figures | draw the pictures of the docs anew
+##   RECORD=1 | ... and record the runs that some of them show
 .PHONY: figures
 figures: .venv/.forklab-stamp
-	@$(FORKLAB) figures
+	@$(FORKLAB) figures $(if $(RECORD),--record)
 
 ## docs | build the site into build/docs/index.html
 .PHONY: docs

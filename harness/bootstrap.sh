@@ -20,6 +20,8 @@ docs_stamp=$venv/.forklab-docs-stamp
 log=$state/setup.log
 distribution_python=${FORKLAB_SYSTEM_PYTHON:-/usr/bin/python3} # the tests put another one here
 apt_packages="python3-venv python3-pytest python3-rich python3-jinja2"
+dnf_packages="python3-pytest python3-rich python3-jinja2"
+these="Python's pytest, rich and jinja2 for $distribution_python"
 
 # One-liners for Python: each ends with a status other than 0 where what it asks for isn't so.
 modern='import sys; assert sys.version_info >= (3, 11)'
@@ -141,28 +143,18 @@ what_to_type() {
 	if command -v apt-get >/dev/null; then
 		echo "sudo apt-get install $apt_packages"
 	elif command -v dnf >/dev/null; then
-		echo "sudo dnf install python3-pytest python3-rich python3-jinja2"
+		echo "sudo dnf install $dnf_packages"
 	else
-		echo "(your system's way to install Python's pytest, rich and jinja2 for $distribution_python)"
+		echo "(your system's way to install $these)"
 	fi
 }
 
 # A picture can't be drawn without it. Who may not install it is told what to type.
 add_strace() {
-	apt_packages=strace
+	apt_packages=strace dnf_packages=strace these=strace
 	command -v strace >/dev/null || apt_install
 	command -v strace >/dev/null ||
-		die "A trace is made with strace, and there is none here. Type this, then try again: $(strace_to_type)"
-}
-
-strace_to_type() {
-	if command -v apt-get >/dev/null; then
-		echo "sudo apt-get install strace"
-	elif command -v dnf >/dev/null; then
-		echo "sudo dnf install strace"
-	else
-		echo "(your system's way to install strace)"
-	fi
+		die "A trace is made with strace, and there is none here. Type this, then try again: $(what_to_type)"
 }
 
 # ---- what goes into the venv besides packages -------------------------------------------------

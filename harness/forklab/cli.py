@@ -140,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     mutants.set_defaults(run=_mutants)
 
     figures = commands.add_parser("figures", help="draw the pictures of the docs anew")
+    figures.add_argument("--record", action="store_true", help="record the runs anew, with strace")
     figures.set_defaults(run=_figures)
 
     soak = commands.add_parser("soak", help="look for a wrong verdict on a machine under load")
@@ -477,8 +478,10 @@ def _mutants(options: argparse.Namespace) -> int:
 
 
 def _figures(options: argparse.Namespace) -> int:
-    from forklab.draw import figures
+    from forklab.draw import figures, runs
 
+    if options.record:
+        runs.record_all()
     for line in figures.write():
         print(line)
     return ALL_PASSED

@@ -90,6 +90,11 @@ def looking(browser: Browser, folder: Path) -> Iterator[Look]:
     assert troubles == []
 
 
+def unfold(page: Page) -> None:
+    """Opens all that is folded."""
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+
+
 def size(width: int) -> dict[str, int]:
     """A window of that width."""
     return {"width": width, "height": 800}

@@ -7,32 +7,21 @@ skipped where they are missing.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser import PATIENCE, axe, launched, unfold
 from tests.docs_support import DOCS, Site, build
-from tests.support import environment
+from tests.support import contrast
 
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="no playwright: `make lint` installs it"
-)
-axe = pytest.importorskip(
-    "axe_playwright_python.base", reason="no axe-core: `make lint` installs it"
-)
 pytest.importorskip("furo", reason="no Sphinx and Furo: `make docs` installs them")
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-if not CHROMIUM:
-    pytest.skip("no browser: apt-get install chromium-headless-shell", allow_module_level=True)
 
 PHONE, DESKTOP = 390, 1280
-PATIENCE = 120_000  # milliseconds, on a machine with a lot to do
 PAGES = sorted(
     str(path.relative_to(DOCS).with_suffix(""))
     for path in DOCS.rglob("*.md")
@@ -66,9 +55,7 @@ class Tab:
 
     def open(self, name: str) -> Page:
         self.page.goto((self.site.root / f"{name}.html").as_uri())
-        self.page.evaluate(
-            "for (const one of document.querySelectorAll('details')) one.open = true"
-        )
+        unfold(self.page)
         return self.page
 
     def look(self, width: int, scheme: str) -> None:
@@ -78,15 +65,10 @@ class Tab:
 
 @pytest.fixture(scope="module")
 def browser_tab(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    home = str(tmp_path_factory.mktemp("home"))
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(
-            executable_path=CHROMIUM, env=environment(HOME=home, TMPDIR=home), timeout=PATIENCE
-        )
-        context = started.new_context(reduced_motion="reduce")
+    with launched(tmp_path_factory.mktemp("home")) as browser:
+        context = browser.new_context(reduced_motion="reduce")
         context.set_default_timeout(PATIENCE)
         yield Tab(context.new_page(), site)
-        started.close()
 
 
 @pytest.fixture
@@ -160,20 +142,6 @@ def colour(page: Page, name: str) -> tuple[int, ...]:
         return seen;
     }"""
     return tuple(int(number) for number in re.findall(r"\d+", page.evaluate(script, name))[:3])
-
-
-def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
-    """The ratio of WCAG 2.1: from 1 to 21."""
-
-    def luminance(rgb: tuple[int, ...]) -> float:
-        red, green, blue = (
-            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-            for part in (number / 255 for number in rgb)
-        )
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    dark, light = sorted((luminance(one), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import xml.etree.ElementTree as ET
@@ -19,7 +18,7 @@ from forklab import paths, procfs
 from forklab.draw import architecture, figures, report, svg
 from forklab.draw.svg import Drawing, Row, size_of, text_width
 from forklab.server import reserve_port
-from tests.support import environment, wait_until
+from tests.support import contrast, environment, wait_until
 
 ALL = sorted(figures.FIGURES)
 # Those of runs are drawn otherwise: see test_trace_page.py.
@@ -27,7 +26,6 @@ NAMES = [name for name in ALL if not name.startswith("run-")]
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 MOST_BYTES = 12_000
 SMALLEST = 11  # pixels
-CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser")
 
 
 @dataclass(frozen=True)
@@ -219,21 +217,12 @@ def test_colours_come_from_the_page_or_the_theme(picture):
             assert f"--{name}:var(--fig-{name},{value})" in picture
 
 
-def luminance(colour: str) -> float:
-    """As WCAG defines it."""
-    parts = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
-    red, green, blue = (
-        one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts
-    )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
 @pytest.mark.parametrize("theme", [svg.LIGHT, svg.DARK], ids=["light", "dark"])
 def test_text_stands_out(theme):
     for ink in ("ink", "soft", "accent", "warn", "good"):
         for paper in ("paper", "box"):
-            dark, light = sorted((luminance(theme[ink]), luminance(theme[paper])))
-            assert (light + 0.05) / (dark + 0.05) >= 4.5, f"{ink} on {paper}"
+            one, other = (bytes.fromhex(theme[name].removeprefix("#")) for name in (ink, paper))
+            assert contrast(one, other) >= 4.5, f"{ink} on {paper}"
 
 
 # The rulers themselves -----------------------------------------------------------------------
@@ -293,20 +282,16 @@ def test_markup_in_words_stays_words():
     assert [one.what for one in texts(ET.fromstring(some.svg(50)))] == ["`a < b` & <script>"]
 
 
-def test_no_text_is_wider_than_we_think():
+def test_no_text_is_wider_than_we_think(tmp_path):
     """In a browser, with the fonts that this machine has."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
-    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if not chromium:
-        pytest.skip("no browser: apt-get install chromium-headless-shell")
+    from tests.browser import launched  # which skips this test where there is none
+
     drawn = {name: draw() for name, draw in figures.FIGURES.items()}
     measure = "[...document.querySelectorAll('text')].map(one => one.getComputedTextLength())"
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, timeout=120_000)
+    with launched(tmp_path) as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_content("".join(drawn.values()))
         widths = page.evaluate(measure)
-        browser.close()
     thought = [one for text in drawn.values() for one in texts(ET.fromstring(text))]
     assert len(widths) == len(thought) > 100
     wider = zip(widths, thought, strict=True)

@@ -16,7 +16,7 @@ import pytest
 from forklab.marks import ClassMarks, Mark
 from forklab.render import html
 from forklab.result import Evidence, Result
-from tests.browser import Look, findings, launched, looking, size
+from tests.browser import Look, findings, launched, looking, size, unfold
 from tests.records import HOSTILE, a_class, check, mixed, result, unbuilt
 
 if TYPE_CHECKING:
@@ -62,10 +62,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def look(browser: Browser, pages: Path) -> Iterator[Look]:
     with looking(browser, pages) as look:
         yield look
-
-
-def unfold(page: Page) -> None:
-    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
 
 
 @pytest.mark.parametrize("name", ["index", "wide", "failed", "fault", "nobody"])

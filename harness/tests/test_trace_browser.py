@@ -12,11 +12,11 @@ import pytest
 from forklab.draw import runs
 from forklab.trace import page as trace_page
 from forklab.trace.model import Trace
-from tests.browser import Look, findings, launched, looking, size
+from tests.browser import Look, findings, launched, looking, size, unfold
 from tests.test_trace_page import HOSTILE, crowd
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 RUN = next(one for one in runs.RUNS if one.diagnosis == "one-wait-per-signal")
 ZOMBIES = "document.querySelectorAll('#moment td.zombie').length"
@@ -44,10 +44,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def look(browser: Browser, pages: Path) -> Iterator[Look]:
     with looking(browser, pages) as look:
         yield look
-
-
-def unfold(page: Page) -> None:
-    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
 
 
 @pytest.mark.parametrize("name", ["burst", "crowd", "odd"])

@@ -38,7 +38,7 @@ KIT = (
 OWN = (
     *("bench.py", "soak.py", "gallery.py", "mutants.py", "render/pages.py", "bundles/make.py"),
     # Of the pictures, what draws a student's own run stays: draw/svg.py.
-    *("draw/__main__.py", "draw/architecture.py", "draw/descriptors.py", "draw/figures.py"),
+    *("draw/architecture.py", "draw/descriptors.py", "draw/figures.py"),
     *("draw/one-wait-per-signal.json", "draw/queue.py", "draw/report.py", "draw/runs"),
     *("draw/session.py", "draw/signals.py"),
 )

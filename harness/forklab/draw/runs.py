@@ -1,7 +1,7 @@
 """Pictures of real runs: recorded once with strace, kept as small traces, drawn as any trace is.
 
-``python -m forklab.draw --record`` records them anew; that they are still what these programs do, a
-test holds. Pids are left out and times rounded, since they differ from run to run.
+`make figures RECORD=1` records them anew; that they are still what these programs do, a test holds.
+Pids and ports are left out, since they differ from run to run.
 """
 
 from __future__ import annotations
@@ -72,6 +72,13 @@ def record(run: Run) -> Trace:
     if trace is None:
         raise GraderError(f"{run.name}: the program does not build")
     return trace
+
+
+def record_all() -> None:
+    """Records each run anew. Raises GraderError where that can't be done, and OSError."""
+    FOLDER.mkdir(exist_ok=True)
+    for run in RUNS:
+        keep(run, record(run))
 
 
 def exhibit(run: Run) -> Exhibit:

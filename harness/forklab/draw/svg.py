@@ -77,12 +77,13 @@ STYLE = """
 """
 
 
+def colours(theme: dict[str, str]) -> str:
+    """The page's colours, or where it has none those of a theme, as CSS variables."""
+    return ";".join(f"--{name}:var(--fig-{name},{value})" for name, value in theme.items())
+
+
 def style() -> str:
     """The style sheet of every picture. Its rules hold within the kit's pictures only."""
-
-    def colours(theme: dict[str, str]) -> str:
-        return ";".join(f"--{name}:var(--fig-{name},{value})" for name, value in theme.items())
-
     text = STYLE.replace("SANS", SANS).replace("MONO", MONO)
     text = text.replace("LIGHT", colours(LIGHT)).replace(
         "{DARK}", f".{KIT_CLASS}{{{colours(DARK)}}}"

@@ -8,7 +8,6 @@ sort and to filter, and is whole without it. Whatever a submission printed is es
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import statistics
@@ -20,12 +19,12 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from forklab.evidence import plain
 from forklab.marks import ClassMarks, Mark
-from forklab.render import words
+from forklab.render import web, words
 from forklab.render.terminal import MARKS, TITLES
 from forklab.result import ERROR, FAILED, PASSED, SKIPPED, CheckResult, write_atomically
 from forklab.rubric import diagnoses
@@ -218,22 +217,14 @@ def _render(template: str, **values: object) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        finalize=_finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = web.environment(TEMPLATES)
     script = (TEMPLATES / "class.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     helpers: list[Callable[..., object]] = [
         in_code, words.diagnosis, words.limit, words.reading, words.shown, words.think,
     ]  # fmt: skip
     environment.globals.update({one.__name__: one for one in helpers})
     environment.globals.update(MARKS=MARKS, STATUS=STATUS, TITLES=TITLES)
-    environment.globals.update(script=Markup(script), script_digest=digest)
+    environment.globals.update(script=Markup(script), script_digest=web.digest(script))
     return environment
 
 
@@ -241,10 +232,3 @@ def in_code(text: str) -> Markup:
     """The text with its `quoted words` set as code."""
     safe = str(escape(plain(text)))
     return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", safe))
-
-
-def _finalize(value: object) -> object:
-    """Whatever a template puts in: nothing invisible gets through."""
-    if isinstance(value, str) and not hasattr(value, "__html__"):
-        return plain(value)
-    return value

@@ -7,18 +7,17 @@ one steps through the events.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from jinja2 import Environment
+from markupsafe import Markup
 
 from forklab.evidence import plain
+from forklab.render import web
 from forklab.trace import model, picture
 from forklab.trace.model import Descriptor, Event, Moment, Signals, Trace
 from forklab.trace.words import LEGEND, WORDS, mark_words
@@ -42,7 +41,7 @@ def page(trace: Trace) -> str:
             picture=Markup(picture.picture(trace, "run", _summary(trace))),
             data=_script_data(trace, at),
             script=script,
-            script_digest=_digest(script),
+            script_digest=web.digest(script),
             legend=LEGEND,
             model=model,
             more=_not_drawn(trace),
@@ -175,35 +174,24 @@ def _signals(its: Signals) -> list[str]:
 def _words(key: str) -> Markup:
     """A text in both languages, of which the page shows one."""
     if key not in WORDS:
-        return Markup("{}").format(key)
+        return Markup("{}").format(plain(key))
     english, korean = WORDS[key]
     return _both(english, korean)
 
 
 def _both(english: str, korean: str) -> Markup:
     return Markup('<span class="en">{}</span><span class="ko" lang="ko">{}</span>').format(
-        english, korean
+        plain(english), plain(korean)
     )
 
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = web.environment(TEMPLATES)
     environment.globals.update(words=_words, both=_both, style=lambda: Markup(picture.style()))
     environment.globals.update(milliseconds=milliseconds, mark_words=mark_words)
-    environment.filters["plain"] = lambda text: escape(plain(text))
     return environment
 
 
 def _template_text(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -58,13 +58,9 @@ stroke-linejoin:round}.run .end{text-anchor:end}
 
 def style() -> str:
     """The style sheet of a run's picture: the page's colours, or those of the kit's figures."""
-
-    def colours(theme: dict[str, str]) -> str:
-        return ";".join(f"--{name}:var(--fig-{name},{value})" for name, value in theme.items())
-
     return (
-        f".run{{{colours(svg.LIGHT)}}}"
-        f"@media (prefers-color-scheme:dark){{.run{{{colours(svg.DARK)}}}}}"
+        f".run{{{svg.colours(svg.LIGHT)}}}"
+        f"@media (prefers-color-scheme:dark){{.run{{{svg.colours(svg.DARK)}}}}}"
         + STYLE.replace("SANS", svg.SANS).replace("\n", "")
     )
 
