@@ -14,11 +14,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from forklab import contain, paths
+from forklab import contain, paths, tiers
 from forklab.errors import GraderError, UsageError
 from forklab.limits import MEBIBYTE, Limits
 
@@ -86,6 +87,8 @@ class Submission:
         self.source = find_source(path)
         self.folder = folder
         self.text = self.source.read_bytes()
+        self.probe_folder = folder / "probe"
+        self._holds = ExitStack()
         self._builds: dict[str, Built | GraderError] = {}
         self._threads = {
             kind: threading.Thread(target=self._build, args=(kind, flags), daemon=True)
@@ -111,9 +114,20 @@ class Submission:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Waits until no build writes to the folder any more."""
+        """Waits until no build writes to the folder any more, and ends the sandbox."""
         for thread in self._threads.values():
             thread.join()
+        self._holds.close()
+
+    @cached_property
+    def sandbox(self) -> contain.Sandbox | None:
+        """What all of its servers are started in, on tier bwrap. Raises GraderError."""
+        if tiers.tier() != tiers.BWRAP:
+            return None
+        reads = [self.probe_folder, *(_out(self.folder / kind) for kind in self._threads)]
+        for folder in reads:
+            folder.mkdir(parents=True, exist_ok=True)
+        return self._holds.enter_context(contain.Sandbox(reads=reads, scratch=self.folder / "home"))
 
     @property
     def plain(self) -> Built:
@@ -148,8 +162,8 @@ class Submission:
 
 
 def compile_program(source: Path, folder: Path, flags: tuple[str, ...] = ()) -> Built:
-    """Compiles ``source``, with what it uses of labs/common, into ``folder/server``."""
-    (folder / "out").mkdir(parents=True)
+    """Compiles ``source``, with what it uses of labs/common, into a folder below ``folder``."""
+    _out(folder).mkdir(parents=True, exist_ok=True)
     _copy_sources(source, folder)
     library = _common_library(flags)
     shutil.copy(library, folder / library.name)
@@ -162,7 +176,7 @@ def compile_program(source: Path, folder: Path, flags: tuple[str, ...] = ()) -> 
     started = time.monotonic()
     ended, output, limits = _run(command, folder)
     seconds = time.monotonic() - started
-    binary = folder / "out" / "server"
+    binary = _out(folder) / "server"
     if ended is not None and ended.ok and binary.is_file():
         binary.chmod(0o755)
         return Built(binary, output, seconds)
@@ -172,6 +186,11 @@ def compile_program(source: Path, folder: Path, flags: tuple[str, ...] = ()) -> 
         name = contain.signal_name(ended.signal)
         output += f"\nThe compiler was killed by {name}.\n{ended.because}"
     return Built(None, output.strip() or f"The compiler said nothing ({ended}).", seconds, limits)
+
+
+def _out(folder: Path) -> Path:
+    """Where the compiler writes to."""
+    return folder / "out"
 
 
 def _copy_sources(source: Path, folder: Path) -> None:
@@ -195,7 +214,7 @@ def _run(command: list[str], folder: Path) -> tuple[contain.Exit | None, str, di
     """
     environment = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-        "TMPDIR": str(folder / "out"),
+        "TMPDIR": str(_out(folder)),
         "LC_ALL": "C",
     }
     said = folder / "compiler-output"
@@ -209,7 +228,7 @@ def _run(command: list[str], folder: Path) -> tuple[contain.Exit | None, str, di
             stderr=output.fileno(),
             limits=COMPILE_LIMITS,
             reads=_outside_the_system(command[0]),
-            writes=[folder / "out"],
+            writes=[_out(folder)],
         ) as compiling,
     ):
         ended = compiling.wait(COMPILE_LIMITS.wall)

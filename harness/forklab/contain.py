@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
+import random
 import resource
 import select
 import shutil
@@ -170,7 +171,7 @@ class Contained:
 
     def __init__(
         self,
-        keeping: subprocess.Popen[bytes],
+        keeping: subprocess.Popen[bytes] | None,
         control: socket.socket,
         holds: ExitStack,
         limits: Limits,
@@ -178,7 +179,7 @@ class Contained:
         uid: int,
         strangers: Sequence[str],
     ) -> None:
-        self._keeping = keeping
+        self._keeping = keeping  # the keeper, if it is our child
         self._control = control
         self._holds = holds  # what is given back at the end
         self._limits = limits
@@ -307,14 +308,15 @@ class Contained:
         with suppress(ProcessLookupError, PermissionError, KeyError):
             os.kill(self.keeper_pid, signal.SIGCONT)  # should the program have stopped it
         try:
-            with self._control, suppress(ConnectionError):
+            with self._control, suppress(ConnectionError), _awaiting(self._pids.get("started")):
                 self._control.shutdown(socket.SHUT_WR)
                 self._control.settimeout(SETTLE_SECONDS)
                 while data := self._control.recv(4096):
                     last += data  # until the keeper has ended, which closes its end of the socket
-            self._reap()
+            if self._keeping:
+                self._keeping.wait(SETTLE_SECONDS)
         except (TimeoutError, subprocess.TimeoutExpired):
-            raise GraderError(f"processes below {self._keeping.pid} don't die") from None
+            raise GraderError(f"processes below {self._pids.get('started')} don't die") from None
         finally:
             self._discard()
         for line in last.decode(errors="replace").splitlines():
@@ -324,24 +326,96 @@ class Contained:
             elif word == "full":
                 self.reached.add("disk")
 
-    def _reap(self) -> None:
-        """Waits for the end of the keeper, or rather of the bwrap around it, which is near."""
-        with suppress(OSError):  # a kernel before 5.3; or somebody has waited for it already
-            pidfd = os.pidfd_open(self._keeping.pid)
-            try:
-                ended = select.poll()
-                ended.register(pidfd)
-                ended.poll(SETTLE_SECONDS * 1000)
-            finally:
-                os.close(pidfd)
-        self._keeping.wait(SETTLE_SECONDS)  # by itself, it looks again and again
-
     def _discard(self) -> None:
-        _controls.discard(self._control)
+        _sockets.discard(self._control)
         self._control.close()
         self._holds.close()
 
     def __enter__(self) -> Contained:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+@contextmanager
+def _awaiting(pid: int | None) -> Iterator[None]:
+    """Waits, at the end, for the end of that process, which is near."""
+    try:
+        pidfd = os.pidfd_open(pid) if pid else None
+    except OSError:  # it is gone; or a kernel before 5.3
+        pidfd = None
+    try:
+        yield
+        if pidfd is not None:
+            ended = select.poll()
+            ended.register(pidfd)
+            ended.poll(SETTLE_SECONDS * 1000)
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
+
+
+class Sandbox:
+    """Walls of bwrap(1), made once for any number of programs. Use it as a context.
+
+    Each program that is started in it has users, processes, mounts and IPC of its own, and a
+    ``scratch`` of its own; they share a user id. ``reads`` and ``writes`` are what they may use
+    besides the system. Raises GraderError if it can't be started.
+    """
+
+    def __init__(
+        self, *, reads: Sequence[Path], writes: Sequence[Path] = (), scratch: Path | None = None
+    ) -> None:
+        self.scratch = scratch
+        self._holds = ExitStack()
+        self.uid = self._holds.enter_context(tiers.private_uid()) if os.geteuid() == 0 else 0
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        _sockets.add(self._requests)
+        try:
+            if self.uid:
+                for path in writes:
+                    os.chown(path, self.uid, self.uid)
+            with theirs, keeper().open("rb") as keeper_file:
+                command = tiers.sandbox(
+                    str(keeper()),
+                    uid=self.uid,
+                    reads=reads,
+                    writes=writes,
+                    scratch=scratch,
+                    keeper_file=keeper_file.fileno(),
+                    requests=theirs.fileno(),
+                )
+                descriptors = [theirs.fileno(), keeper_file.fileno()]
+                self._bwrap = _popen(command, cwd="/", pass_fds=descriptors)
+        except OSError as problem:
+            _sockets.discard(self._requests)
+            self._requests.close()
+            self._holds.close()
+            raise GraderError(f"cannot start a sandbox: {problem.strerror}") from problem
+
+    def start(self, words: Sequence[str], descriptors: Sequence[int]) -> None:
+        """Has a keeper made in there, with that command line and those descriptors.
+
+        They keep their numbers, but for the first three, which become 0, 1 and 2.
+        """
+        numbers = " ".join(map(str, [0, 1, 2, *descriptors[3:]]))
+        message = "".join(f"{word}\0" for word in [numbers, *words])
+        with suppress(ConnectionError):  # it has ended: nobody will answer
+            socket.send_fds(self._requests, [os.fsencode(message)], list(descriptors))
+
+    def end(self) -> None:
+        """Ends it, and with it all that is in there."""
+        _sockets.discard(self._requests)
+        self._requests.close()
+        try:
+            self._bwrap.wait(SETTLE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise GraderError(f"the sandbox {self._bwrap.pid} doesn't end") from None
+        finally:
+            self._holds.close()
+
+    def __enter__(self) -> Sandbox:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -355,13 +429,13 @@ def start(
     env: Mapping[str, str],
     stdout: int,
     stderr: int,
-    stdin: int = subprocess.DEVNULL,
     limits: Limits | None = None,
     reads: Sequence[Path] = (),
     writes: Sequence[Path] = (),
     scratch: Path | None = None,
     hands_over: Sequence[int] = (),
     beside: Contained | None = None,
+    sandbox: Sandbox | None = None,
     traced: bool = False,
 ) -> Contained:
     """Starts ``command`` under a keeper; its signals are all at their default.
@@ -370,73 +444,90 @@ def start(
     ``writes``; what it writes to ``scratch``, a folder, is of no interest afterwards. (In a sandbox
     it is never on the disk; else it is made, if it is not there.)
     ``hands_over`` are descriptors that it has open as well. ``beside`` is another one whose user it
-    shares, and whose end goes with its own. ``traced``: the command is strace, which may do its
-    work. Raises GraderError if it can't be started.
+    shares, and whose end goes with its own. ``sandbox``: on tier bwrap, start it in there, where
+    ``reads`` and ``writes`` are those of the sandbox. ``traced``: the command is strace, which may
+    do its work. Raises GraderError if it can't be started.
     """
     limits = limits or limit_table.usual()
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # who says it: see _listen
-    _controls.add(ours)
-    options = _limit_options(limits)
+    _sockets.add(ours)
     holds = ExitStack()
-    uid = 0
-    if os.geteuid() == 0 and tiers.tier() != tiers.PROCESS:
-        uid = beside.uid if beside else holds.enter_context(tiers.private_uid())
-    options += [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
-    pass_fds = [theirs.fileno(), *hands_over]
-    if (filtered := _filter(traced)) is not None:
-        options += ["-s", str(filtered)]
-        pass_fds.append(filtered)
+    filtered = _filter(traced)
+    options = [
+        *_limit_options(limits),
+        *(word for name, value in env.items() for word in ("-e", f"{name}={value}")),
+        *(["-s", str(filtered)] if filtered is not None else []),
+    ]
     arguments = ["-c", str(theirs.fileno()), "--", *map(str, command)]
+    descriptors = [theirs.fileno(), *hands_over, *([filtered] if filtered is not None else [])]
     program = [] if tiers.is_of_the_system(command[0]) else [Path(command[0])]
     reads = [*program, *([cwd] if cwd != scratch else []), *reads]
-    in_sandbox = tiers.tier() == tiers.BWRAP
-    on_disk = None if in_sandbox else scratch
-    all_writes = [*writes, *([on_disk] if on_disk else [])]
     strangers = os.listdir("/proc")  # who was there before
+    keeping = on_disk = None
     try:
-        with keeper().open("rb") as keeper_file:
-            if on_disk:
-                on_disk.mkdir(exist_ok=True)
-            if uid:
-                for path in all_writes:
-                    os.chown(path, uid, uid)
-            if in_sandbox:
-                options += ["-d", str(scratch)] if scratch else []
-                pass_fds.append(keeper_file.fileno())
-                argv = tiers.sandboxed(
-                    str(keeper()),
-                    [*options, *arguments],
-                    uid=uid,
-                    limits=limits,
-                    reads=reads,
-                    writes=writes,
-                    scratch=scratch,
-                    cwd=cwd,
-                    keeper_file=keeper_file.fileno(),
-                )
+        with theirs:
+            if tiers.tier() == tiers.BWRAP:
+                if sandbox is None:
+                    sandbox = holds.enter_context(
+                        Sandbox(reads=reads, writes=writes, scratch=scratch)
+                    )
+                uid = sandbox.uid
+                options += ["-C", str(cwd), "-p", str(random.randrange(2_000, 30_000))]
+                options += ["-d", str(scratch), "-z", str(limits.disk)] if scratch else []
+                with open(os.devnull, "rb") as nothing:
+                    files = [nothing.fileno(), stdout, stderr]
+                    sandbox.start([*options, *arguments], [*files, *descriptors])
             else:
+                uid = _user(beside, holds)
+                if scratch:
+                    on_disk = scratch
+                    on_disk.mkdir(exist_ok=True)
+                    writes = [*writes, on_disk]
+                for path in writes if uid else []:
+                    os.chown(path, uid, uid)
                 options += ["-u", str(uid)] if uid else []
-                options += _place_options(reads, all_writes)
-                argv = [str(keeper()), *options, *arguments]
-            keeping = subprocess.Popen(
-                argv,
-                cwd="/" if in_sandbox else cwd,
-                env={},  # the program's is not the keeper's: it may hold an LD_PRELOAD
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                pass_fds=pass_fds,
-                start_new_session=True,  # Ctrl-C is for the grader, which lets go of the keeper
-            )
+                options += _place_options(reads, writes)
+                keeping = _popen(
+                    [str(keeper()), *options, *arguments],
+                    cwd=cwd,
+                    stdout=stdout,
+                    stderr=stderr,
+                    pass_fds=descriptors,
+                )
     except OSError as problem:
         ours.close()
-        _controls.discard(ours)
+        _sockets.discard(ours)
         holds.close()
         raise GraderError(f"cannot start a process: {problem.strerror}") from problem
-    finally:
-        theirs.close()
     return Contained(keeping, ours, holds, limits, on_disk, uid, strangers)
+
+
+def _user(beside: Contained | None, holds: ExitStack) -> int:
+    """The user that a program runs as; 0: as whoever we are."""
+    if os.geteuid() != 0 or tiers.tier() == tiers.PROCESS:
+        return 0
+    return beside.uid if beside else holds.enter_context(tiers.private_uid())
+
+
+def _popen(
+    command: Sequence[str],
+    *,
+    cwd: str | Path,
+    pass_fds: Sequence[int],
+    stdout: int = subprocess.DEVNULL,
+    stderr: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env={},  # the program's is not the keeper's: it may hold an LD_PRELOAD
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pass_fds,
+        start_new_session=True,  # Ctrl-C is for the grader, which lets go of the keeper
+    )
 
 
 @functools.cache
@@ -481,8 +572,8 @@ def _size_of(folder: Path) -> int:
     return size
 
 
-# Our ends of the sockets of all keepers that may be running.
-_controls: set[socket.socket] = set()
+# Our ends of the sockets of all keepers and sandboxes that may be running.
+_sockets: set[socket.socket] = set()
 
 
 def end_all() -> None:
@@ -490,8 +581,8 @@ def end_all() -> None:
 
     When it returns, no child of this process is left, unless one takes half a minute to die.
     """
-    for control in list(_controls):
-        control.close()
+    for one in list(_sockets):
+        one.close()
     deadline = time.monotonic() + SETTLE_SECONDS
     with suppress(ChildProcessError):
         while time.monotonic() < deadline:

@@ -84,7 +84,7 @@ class Launcher:
 
     def new_probe(self) -> Probe:
         """Faults on cue, for one server."""
-        return Probe(self._folder / f"probe{next(self._numbers)}")
+        return Probe(self.submission.probe_folder)
 
     def start(
         self,
@@ -110,6 +110,7 @@ class Launcher:
             probe=probe,
             limits=_sanitized_limits() if sanitized else None,
             beside=beside,
+            sandbox=self.submission.sandbox,
         )
         server.restless, server.fidgets = self.habits.restless, self.habits.fidgets
         self.servers.append(server)

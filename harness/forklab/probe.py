@@ -55,13 +55,17 @@ def _library() -> Path:
 
 
 class Probe:
-    """Faults on cue for one server. Start the server with ``env``."""
+    """Faults on cue for one server. Start the server with ``env``.
+
+    ``folder`` is where the library lies, for every user to reach; the first one puts it there.
+    """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.library = folder / "probe.so"
-        self.library.write_bytes(_library().read_bytes())  # where every user can reach it
-        self.library.chmod(0o755)
+        if not self.library.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.library.write_bytes(_library().read_bytes())
+            self.library.chmod(0o755)
         # Sealed, or a server could cut the page off under our feet (SIGBUS, mmap(2)).
         self.descriptor = os.memfd_create("probe", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.descriptor, ctypes.sizeof(_Page))

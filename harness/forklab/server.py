@@ -12,13 +12,15 @@ import random
 import select
 import signal
 import socket
+import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 from forklab import contain, procfs, tcp
 from forklab.contain import Exit
@@ -91,6 +93,45 @@ class Listener:
     pids: tuple[int, ...]  # who has it open
 
 
+_spare_files: list[BinaryIO] = []
+
+
+class _Words:
+    """A file without a name, for what a server prints.
+
+    It is used again for a later server: some file systems take as long to make a file as a server
+    takes to start.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._is_read_only = False
+        if _spare_files:
+            self._file = _spare_files.pop()
+            self._file.truncate(0)
+            self._file.seek(0)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            made = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+            self._file = cast(BinaryIO, made)
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def read(self) -> bytes:
+        return os.pread(self.fileno(), self.size, 0)
+
+    @property
+    def size(self) -> int:
+        """How many bytes were printed."""
+        return os.fstat(self.fileno()).st_size
+
+    def has_its_last(self) -> None:
+        """Nobody writes to it any more. Once nobody will read it either, it is spare."""
+        if not self._is_read_only:
+            self._is_read_only = True
+            weakref.finalize(self, _spare_files.append, self._file)
+
+
 @dataclass(frozen=True)
 class _AtRest:
     """A family of which every thread sleeps."""
@@ -103,8 +144,9 @@ class Server:
     """A started program and all its descendants; use it as a context, and it is gone afterwards.
 
     ``arguments`` are its command line; ``port`` is where it is expected to listen; it runs under
-    ``probe``, if there is one; ``beside`` is a server whose user it is to share. ``tracer`` is the
-    command line of strace, to which the server's own is added; it writes to ``log``.
+    ``probe``, if there is one; ``beside`` is a server whose user it is to share; ``sandbox`` as for
+    contain.start. ``tracer`` is the command line of strace, to which the server's own is added; it
+    writes to ``log``.
     """
 
     def __init__(
@@ -118,32 +160,37 @@ class Server:
         limits: Limits | None = None,
         probe: Probe | None = None,
         beside: Server | None = None,
+        sandbox: contain.Sandbox | None = None,
         tracer: Sequence[str] = (),
         log: Path | None = None,
     ) -> None:
         self.port = port
         self.arguments = tuple(arguments)
         self._limits = limits or usual()
-        folder.mkdir(parents=True)
-        folder.chmod(0o755)
-        self._stdout, self._stderr = folder / "stdout", folder / "stderr"
+        self._stdout, self._stderr = _Words(folder.parent), _Words(folder.parent)
+        if sandbox and sandbox.scratch:
+            home = sandbox.scratch
+        else:
+            home = folder / "home"
+            folder.mkdir(parents=True)
+            folder.chmod(0o755)
         env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", **(env or {})}
         env |= probe.env if probe else {}
-        with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
-            self._contained: contain.Contained = contain.start(
-                [*tracer, binary, *arguments],
-                cwd=folder / "home",
-                env=env,
-                stdout=out.fileno(),
-                stderr=err.fileno(),
-                limits=self._limits,
-                reads=[*([probe.library] if probe else []), *([binary] if tracer else [])],
-                writes=[log] if log else [],
-                hands_over=[probe.descriptor] if probe else [],
-                scratch=folder / "home",
-                beside=beside._contained if beside else None,
-                traced=bool(tracer),
-            )
+        self._contained: contain.Contained = contain.start(
+            [*tracer, binary, *arguments],
+            cwd=home,
+            env=env,
+            stdout=self._stdout.fileno(),
+            stderr=self._stderr.fileno(),
+            limits=self._limits,
+            reads=[*([probe.library] if probe else []), *([binary] if tracer else [])],
+            writes=[log] if log else [],
+            hands_over=[probe.descriptor] if probe else [],
+            scratch=home,
+            beside=beside._contained if beside else None,
+            sandbox=sandbox,
+            traced=bool(tracer),
+        )
         self.pid = self._contained.pid
         self._pids_inside: dict[int, int] = {}
         self.most_processes = 0  # the largest family that was seen
@@ -160,19 +207,20 @@ class Server:
     def end(self) -> None:
         """Kills the server and all that came of it."""
         self._contained.end()
+        self._stdout.has_its_last()
+        self._stderr.has_its_last()
 
     # What it says
 
     @property
     def stdout(self) -> bytes:
         """All that was written to standard output so far."""
-        return self._stdout.read_bytes()
+        return self._stdout.read()
 
     @property
     def prints_without_end(self) -> bool:
         """Whether it came to the limit for what it may write."""
-        most = max(file.stat().st_size for file in (self._stdout, self._stderr))
-        return most >= self._limits.output
+        return max(self._stdout.size, self._stderr.size) >= self._limits.output
 
     @property
     def limits_reached(self) -> dict[str, str]:
@@ -183,7 +231,7 @@ class Server:
     @property
     def stderr(self) -> bytes:
         """All that was written to standard error so far."""
-        return self._stderr.read_bytes()
+        return self._stderr.read()
 
     # Who is there
 

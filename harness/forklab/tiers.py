@@ -24,7 +24,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from forklab.errors import GraderError, UsageError
-from forklab.limits import Limits
 
 BWRAP, UID, PROCESS = "bwrap", "uid", "process"
 NAMES = (BWRAP, UID, PROCESS)  # the strongest first
@@ -80,8 +79,10 @@ def _has_uids() -> bool:
 @functools.cache
 def _has_bwrap() -> bool:
     """Whether bwrap is there, and may make the namespaces that it needs."""
+    # In there each program gets namespaces of its own: see the keeper's -k.
+    own = ["unshare", "--map-root-user", "--pid", "--fork", "--ipc", "--mount-proc"]
     number = "echo 4711 > /proc/sys/kernel/ns_last_pid"
-    tried = ["/bin/sh", "-c", number + " && (exec sh -c 'test $$ -gt 4711')"]
+    tried = [*own, "/bin/sh", "-c", number + " && (exec sh -c 'test $$ -gt 4711')"]
     mounts = ["--ro-bind", "/", "/", "--proc", "/proc"]
     uid = UIDS.start if _has_uids() else None
     with suppress(OSError):
@@ -126,7 +127,6 @@ def _bwrap(mounts: Sequence[str]) -> list[str]:
     return [
         *(shutil.which("bwrap") or "bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc"),
         *("--new-session", "--as-pid-1"),
-        *("--cap-add", "CAP_SYS_ADMIN"),  # of its own namespaces, for the keeper's -p
         *mounts,
     ]
 
@@ -182,37 +182,38 @@ def _system_mounts() -> list[str]:
     return mounts
 
 
-def sandboxed(
+def sandbox(
     keeper: str,
-    arguments: Sequence[str],
     *,
     uid: int,
-    limits: Limits,
     reads: Sequence[Path],
     writes: Sequence[Path],
     scratch: Path | None,
-    cwd: Path,
     keeper_file: int,
+    requests: int,
 ) -> list[str]:
-    """The keeper's command line in a bwrap of its own. ``keeper_file`` is open for reading."""
-    # Not --dev: for devpts it makes a second user namespace, in which pids are not ours to number.
+    """The command line of a sandbox, in which the keeper waits for requests.
+
+    ``scratch`` is a folder that is there, and where each program gets room to write of its own.
+    ``keeper_file`` is the keeper, open for reading, and ``requests`` the socket for its option -k.
+    """
+    # Not --dev: for devpts it makes a second user namespace.
     mounts = [*_system_mounts(), "--proc", "/proc", "--tmpfs", "/dev"]
     for device in DEVICES:
         mounts += ["--dev-bind-try", device, device]
     mounts += ["--symlink", "/proc/self/fd", "/dev/fd"]
     mounts += ["--dir", "/dev/shm", "--dir", "/tmp"]  # there, and read-only like the rest
     if scratch:
-        mounts += ["--size", str(limits.disk), "--tmpfs", str(scratch)]
+        mounts += ["--dir", str(scratch)]
     for path in reads:
         mounts += ["--ro-bind", str(path), str(path)]
     for path in writes:
         mounts += ["--bind", str(path), str(path)]
     mounts += ["--perms", "0555", "--ro-bind-data", str(keeper_file), keeper]
-    mounts += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(cwd)]
+    mounts += ["--remount-ro", "/dev", "--remount-ro", "/"]
     # As root: first become somebody else. Within a namespace root's files are root's files.
     as_user = [keeper, "-u", str(uid), "-x", "--"] if uid else []
-    first = str(random.randrange(2_000, 30_000))
-    return [*as_user, *_bwrap(mounts), "--", keeper, "-p", first, *arguments]
+    return [*as_user, *_bwrap(mounts), "--", keeper, "-k", str(requests)]
 
 
 @contextmanager

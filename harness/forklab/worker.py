@@ -273,8 +273,9 @@ def serve(tier: str, trusted: bool) -> int:
 def _get_ready(folder: Path) -> None:
     """Does what every grading would have to do first, here where it is done once."""
     slowness()
-    nothing = subprocess.DEVNULL  # compiles the keeper, and finds out what the machine has:
-    contain.start(["/bin/true"], cwd=folder, env={}, stdout=nothing, stderr=nothing).end()
+    with open(os.devnull, "wb") as file:
+        nothing = file.fileno()  # compiles the keeper, and finds out what the machine has:
+        contain.start(["/bin/true"], cwd=folder, env={}, stdout=nothing, stderr=nothing).end()
 
 
 def _serve(client: _Client, options: Mapping[str, Any], folder: Path) -> None:

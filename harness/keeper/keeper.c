@@ -2,8 +2,9 @@
  * keeper: starts one program and answers for every process that comes of it.
  *
  *	keeper [-u UID] [-x] [-U] [-r] [-n NPROC] [-f FSIZE] [-m MEMORY] [-t CPU] [-o NOFILE]
- *		[-R PATH ...] [-W PATH ...] [-s FD] [-d PATH] [-p PID] [-e NAME=VALUE ...]
- *		-c FD -- PROGRAM [ARG ...]
+ *		[-R PATH ...] [-W PATH ...] [-s FD] [-C PATH] [-d PATH] [-z BYTES] [-p PID]
+ *		[-e NAME=VALUE ...] -c FD -- PROGRAM [ARG ...]
+ *	keeper -k FD
  *
  * It is a subreaper (prctl(2)), or process 1 of a pid namespace: whatever the program forks,
  * however often it forks and whoever of them daemonises, stays below the keeper in the process
@@ -35,10 +36,19 @@
  *			it connect to anybody, or send signals to others (landlock(7), as far as
  *			the kernel knows it)
  *	-s FD		a file with a filter of system calls (seccomp(2))
+ *	-C PATH		the program's working directory
  *	-p PID		as process 1 with CAP_SYS_ADMIN: the program's pid comes after this one, so
  *			that no small number in what it prints is taken for a pid
+ *	-z BYTES	likewise: the PATH of -d is a file system of its own, of that size
  *	-n, -f, -m, -t	RLIMIT_NPROC, RLIMIT_FSIZE, RLIMIT_AS (bytes), RLIMIT_CPU (seconds)
  *	-o NOFILE	RLIMIT_NOFILE
+ *
+ * With -k it is process 1 of a sandbox and makes keepers, each with namespaces of its own within
+ * it (users, processes, mounts and IPC, see namespaces(7)), so that the sandbox is made once for
+ * many programs. FD is a socket of type SOCK_SEQPACKET. Each message makes a keeper: the numbers
+ * that its descriptors are to have, then what else would stand on its command line, all of them
+ * strings that end with a null byte; and with SCM_RIGHTS the descriptors, of which the fourth
+ * is the keeper's FD. When the other end is closed, it ends, and with it all of the sandbox.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -58,9 +68,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -127,15 +139,11 @@ static void write_file(const char *path, const char *text)
 	close(fd);
 }
 
-/* A user namespace in which we are who we were, so that NPROC counts only what we start. */
-static void enter_user_namespace(void)
+/* In a new user namespace, the first thing to do: there we are who we were. */
+static void stay_who_we_were(uid_t uid, gid_t gid)
 {
 	char map[64];
-	uid_t uid = geteuid();
-	gid_t gid = getegid();
 
-	if (unshare(CLONE_NEWUSER) < 0)
-		give_up("unshare");
 	snprintf(map, sizeof(map), "%u %u 1", uid, uid);
 	write_file("/proc/self/uid_map", map);
 	write_file("/proc/self/setgroups", "deny");
@@ -227,8 +235,13 @@ static void become(char *program[], const struct limits *limits, pid_t keeper)
 	if (write(control, "here\n", 5) < 0)
 		_exit(127);
 
-	if (limits->user_namespace)
-		enter_user_namespace();
+	if (limits->user_namespace) { /* NPROC then counts only what is in there */
+		uid_t uid = geteuid();
+		gid_t gid = getegid();
+		if (unshare(CLONE_NEWUSER) < 0)
+			give_up("unshare");
+		stay_who_we_were(uid, gid);
+	}
 	limit(RLIMIT_NPROC, limits->processes);
 	limit(RLIMIT_FSIZE, limits->file_size);
 	limit(RLIMIT_AS, limits->memory);
@@ -430,6 +443,8 @@ static void number_from(const char *pid)
 	struct __user_cap_data_struct none[2] = { { 0 } };
 
 	write_file("/proc/sys/kernel/ns_last_pid", pid);
+	for (int right = 0; prctl(PR_CAPBSET_READ, right, 0, 0, 0) >= 0; right++)
+		prctl(PR_CAPBSET_DROP, right, 0, 0, 0);
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
 	    syscall(SYS_capset, &header, none) < 0)
 		give_up("capset");
@@ -462,14 +477,25 @@ static rlim_t number(const char *text)
 	return value;
 }
 
-int main(int argc, char *argv[])
+/* Gives the program a file system of that many bytes to write to. */
+static void mount_scratch(const char *path, const char *size)
+{
+	char options[64];
+
+	snprintf(options, sizeof(options), "mode=0755,size=%s", size);
+	if (mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+		give_up(path);
+}
+
+/* What this program does but for -k. Returns an exit status. */
+static int keep(int argc, char *argv[])
 {
 	struct limits limits = { .filter = -1 };
 	size_t variables = 0;
 	bool only_become = false;
-	const char *scratch = NULL, *last_pid = NULL;
+	const char *scratch = NULL, *scratch_size = NULL, *last_pid = NULL, *folder = NULL;
 
-	for (int option; (option = getopt(argc, argv, "+u:xUrn:f:m:t:o:R:W:s:d:p:c:e:")) != -1;) {
+	for (int option; (option = getopt(argc, argv, "+u:xUrn:f:m:t:o:R:W:s:C:d:z:p:c:e:")) != -1;) {
 		switch (option) {
 		case 'u':
 			limits.uid = (uid_t)number(optarg);
@@ -507,8 +533,14 @@ int main(int argc, char *argv[])
 		case 's':
 			limits.filter = (int)number(optarg);
 			break;
+		case 'C':
+			folder = optarg;
+			break;
 		case 'd':
 			scratch = optarg;
+			break;
+		case 'z':
+			scratch_size = optarg;
 			break;
 		case 'p':
 			last_pid = optarg;
@@ -532,8 +564,9 @@ int main(int argc, char *argv[])
 	if (control < 0 || optind == argc) {
 		fprintf(stderr,
 			"usage: keeper [-u UID] [-x] [-U] [-r] [-n NPROC] [-f FSIZE] [-m MEMORY] "
-			"[-t CPU] [-o NOFILE] [-R PATH ...] [-W PATH ...] [-s FD] [-d PATH] "
-			"[-p PID] [-e NAME=VALUE ...] -c FD -- PROGRAM [ARG ...]\n");
+			"[-t CPU] [-o NOFILE] [-R PATH ...] [-W PATH ...] [-s FD] [-C PATH] "
+			"[-d PATH] [-z BYTES] [-p PID] [-e NAME=VALUE ...] -c FD "
+			"-- PROGRAM [ARG ...]\n       keeper -k FD\n");
 		return 2;
 	}
 
@@ -547,6 +580,10 @@ int main(int argc, char *argv[])
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (scratch && scratch_size)
+		mount_scratch(scratch, scratch_size);
+	if (folder && chdir(folder) < 0)
+		give_up(folder);
 	if (last_pid)
 		number_from(last_pid);
 
@@ -596,4 +633,112 @@ int main(int argc, char *argv[])
 	if (is_full(scratch))
 		say("full", 1);
 	return 0;
+}
+
+/* How to start one keeper. */
+struct request {
+	char text[1 << 14];
+	size_t size;
+	int descriptors[16];
+	size_t count;
+};
+
+/* The next one. False: nobody wants any more. */
+static bool receive(int requests, struct request *request)
+{
+	union {
+		char room[CMSG_SPACE(sizeof(request->descriptors))];
+		struct cmsghdr aligned;
+	} rights;
+	struct iovec text = { request->text, sizeof(request->text) - 1 };
+	struct msghdr message = {
+		.msg_iov = &text,
+		.msg_iovlen = 1,
+		.msg_control = &rights,
+		.msg_controllen = sizeof(rights),
+	};
+	ssize_t n;
+
+	do
+		n = recvmsg(requests, &message, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	if (n <= 0 || !header || message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+		return false;
+	request->size = (size_t)n;
+	request->text[n] = '\0';
+	request->count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	memcpy(request->descriptors, CMSG_DATA(header), request->count * sizeof(int));
+	return request->count > 3;
+}
+
+/* Gives the descriptors their numbers, those in the text. All others will be closed by exec. */
+static void number_descriptors(const struct request *request)
+{
+	int numbers[16], highest = 0;
+	const char *text = request->text;
+
+	for (size_t i = 0; i < request->count; i++) {
+		char *end;
+		numbers[i] = (int)strtol(text, &end, 10);
+		text = end;
+		if (numbers[i] > highest)
+			highest = numbers[i];
+	}
+	/* First out of each other's way. */
+	int moved[16];
+	for (size_t i = 0; i < request->count; i++)
+		moved[i] = fcntl(request->descriptors[i], F_DUPFD_CLOEXEC, highest + 1);
+	for (size_t i = 0; i < request->count; i++) {
+		if (dup2(moved[i], numbers[i]) < 0)
+			give_up("dup2");
+	}
+	control = numbers[3];
+}
+
+/* In a child with namespaces of its own: becomes a keeper. */
+static _Noreturn void be_keeper(struct request *request, uid_t uid, gid_t gid)
+{
+	char *words[256] = { "keeper" };
+	int count = 1;
+
+	control = request->descriptors[3];
+	number_descriptors(request);
+	for (char *word = request->text + strlen(request->text) + 1;
+	     word < request->text + request->size && count < 255; word += strlen(word) + 1)
+		words[count++] = word;
+	stay_who_we_were(uid, gid);
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		give_up("/proc");
+	_exit(keep(count, words));
+}
+
+static int make_keepers(int requests)
+{
+	static struct request request;
+	const unsigned long namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC;
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+
+	fcntl(requests, F_SETFD, FD_CLOEXEC);
+	signal(SIGCHLD, SIG_IGN); /* nobody asks how a keeper ended */
+	while (receive(requests, &request)) {
+		long keeper = syscall(SYS_clone, namespaces | SIGCHLD, NULL, NULL, NULL, NULL);
+		if (keeper == 0) {
+			close(requests);
+			be_keeper(&request, uid, gid);
+		}
+		if (keeper < 0)
+			dprintf(request.descriptors[3], "failed clone: %s\n", strerror(errno));
+		for (size_t i = 0; i < request.count; i++)
+			close(request.descriptors[i]);
+	}
+	return 0;
+}
+
+int main(int argc, char *argv[])
+{
+	if (argc == 3 && strcmp(argv[1], "-k") == 0)
+		return make_keepers((int)number(argv[2]));
+	return keep(argc, argv);
 }
