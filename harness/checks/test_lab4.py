@@ -265,8 +265,8 @@ def test_accept_survives_sigchld(launch: Launcher, server: Server, clients: Clie
     ],
 )
 def test_loses_no_byte_in_a_signal_storm(server: Server, clients: Clients) -> None:
-    """Sent 8 MiB through one child to a client that is slow to read, and a SIGCHLD to that child
-    whenever it slept in the middle of a write."""
+    """Sent megabytes through one child to a client that is slow to read, and a SIGCHLD to that
+    child whenever it slept in the middle of a write."""
     sigchld.survives_a_signal_storm(server, clients)
 
 

@@ -43,7 +43,7 @@ class Request:
     lab: str | None = None  # of this lab only
     roster: Path | None = None
     due: datetime | None = None
-    jobs: int | None = None  # None: one for each processor
+    jobs: int | None = None  # None: forklab.graders.usual_jobs
     regrade: str | None = None  # a lab, or "all"
     options: Options = field(default_factory=Options)
 

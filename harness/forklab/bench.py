@@ -16,6 +16,7 @@ from pathlib import Path
 from forklab import contain, paths, tiers
 from forklab.build import compile_program
 from forklab.evidence import table
+from forklab.graders import usual_jobs
 from forklab.limits import MEBIBYTE
 from forklab.procfs import peak_bytes
 from forklab.result import Result
@@ -81,7 +82,9 @@ def _print_trace(solution: Path) -> None:
 def _print_batches() -> None:
     """How many submissions of lab 4 are graded in a minute, and what that takes of memory."""
     cores = os.cpu_count() or 1
-    rates = {jobs: _batch(count, jobs) for jobs, count in ((1, 100), (cores, 300))}
+    rates = {
+        jobs: _batch(count, jobs) for jobs, count in ((1, 100), (cores, 300), (usual_jobs(), 300))
+    }
     rows = [
         (f"{jobs} at a time", f"{rate:.0f}", f"{memory / MEBIBYTE:.0f} MiB")
         for jobs, (rate, memory) in rates.items()

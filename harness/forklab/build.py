@@ -24,7 +24,7 @@ from forklab.errors import GraderError, UsageError
 from forklab.limits import MEBIBYTE, Limits
 
 # Messages are broken at 72 columns, so that source lines and carets still fit when indented.
-WARNINGS = ("-std=gnu17", "-Wall", "-Wextra", "-g", "-fmessage-length=72")
+WARNINGS = ("-std=gnu17", "-Wall", "-Wextra", "-fmessage-length=72")
 SANITIZERS = ("-g1", "-fsanitize=address,undefined")  # lines, and nothing that takes longer
 # The wall clock gets more than CPU time does, for a loaded machine.
 COMPILE_LIMITS = Limits(memory=1024 * MEBIBYTE, address_space=2048 * MEBIBYTE, cpu=10, wall=40)

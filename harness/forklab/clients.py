@@ -246,7 +246,7 @@ class Client:
                 return
 
     def _send_odd_sized(self, data: memoryview) -> int:
-        sizes = (1, 4093, 17, 65521, 1021, 8191, 3)
+        sizes = (1, 4093, 17, 65521, 1021, 262139, 3)
         return self.send(data[: sizes[len(data) % len(sizes)]])
 
     def _has_room(self, rest: memoryview) -> bool:

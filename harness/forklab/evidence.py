@@ -47,6 +47,8 @@ def plain(text: str | bytes) -> str:
     """Text of many lines, safe for a terminal: control characters escaped, lines kept."""
     if isinstance(text, bytes):
         text = text.decode(errors="backslashreplace")
+    if text.isprintable():  # as most is
+        return text
     return "".join(
         c if c == "\n" or (c.isprintable() and c != "\x1b") else c.encode("unicode_escape").decode()
         for c in text.expandtabs()

@@ -41,10 +41,18 @@ class Graders:
     )
 
 
+def usual_jobs() -> int:
+    """How many gradings side by side keep this machine busy: three for two processors.
+
+    A grading also waits: for a server to start, for silence to hold.
+    """
+    return len(os.sched_getaffinity(0)) * 3 // 2
+
+
 @contextmanager
 def here(jobs: int | None = None) -> Iterator[Graders]:
     """Threads of this process, with a worker process each; none is left afterwards."""
-    jobs = jobs or len(os.sched_getaffinity(0))
+    jobs = jobs or usual_jobs()
     try:
         with ThreadPoolExecutor(jobs, thread_name_prefix="grader") as pool:
             yield Graders(pool, 2 * jobs, f"{jobs} at a time", worker.interrupt_all)

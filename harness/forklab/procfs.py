@@ -9,10 +9,13 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _libc = ctypes.CDLL(None)
 GONE = (FileNotFoundError, ProcessLookupError)  # what reading the /proc of an ended process raises
@@ -22,25 +25,25 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 _PF_EXITING = 0x4  # a process's flag, from linux/sched.h
 
 
-@contextmanager
-def _as_owner(pid: int) -> Iterator[None]:
-    """Root without CAP_SYS_PTRACE, as in a container, may look into a process only as its owner.
+def _as_owner(pid: int, look: Callable[[], T]) -> T:
+    """What ``look()`` finds in a process's files, if need be as its owner.
 
-    (ptrace(2), PTRACE_MODE_READ_FSCREDS; setfsuid(2) changes the calling thread alone.)
+    Root without CAP_SYS_PTRACE, as in a container, may look into a process only so (ptrace(2),
+    PTRACE_MODE_READ_FSCREDS; setfsuid(2) changes the calling thread alone).
     """
     try:
+        return look()
+    except PermissionError:
         uid = os.stat(f"/proc/{pid}").st_uid if os.geteuid() == 0 else 0
-    except GONE:
-        uid = 0
-    if uid:
-        _libc.setfsgid(uid)
-        _libc.setfsuid(uid)
+        if not uid:
+            raise
+    _libc.setfsgid(uid)
+    _libc.setfsuid(uid)
     try:
-        yield
+        return look()
     finally:
-        if uid:
-            _libc.setfsuid(0)
-            _libc.setfsgid(0)
+        _libc.setfsuid(0)
+        _libc.setfsgid(0)
 
 
 def _read(path: str) -> str:
@@ -185,12 +188,8 @@ def signal_masks(pid: int) -> SignalMasks | None:
 
 def descriptors(pid: int) -> dict[int, str]:
     """A process's open descriptors and what each stands for ("socket:[4711]"); {} if it is gone."""
-    table = {}
     try:
-        with _as_owner(pid):
-            for entry in os.listdir(f"/proc/{pid}/fd"):
-                with suppress(*GONE):
-                    table[int(entry)] = os.readlink(f"/proc/{pid}/fd/{entry}")
+        return _as_owner(pid, lambda: _descriptors(pid))
     except GONE:
         return {}
     except PermissionError:  # the /proc of a process that ends belongs to root from then on
@@ -198,6 +197,13 @@ def descriptors(pid: int) -> dict[int, str]:
         if one is None or one.is_ending:
             return {}
         raise
+
+
+def _descriptors(pid: int) -> dict[int, str]:
+    table = {}
+    for entry in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(*GONE):
+            table[int(entry)] = os.readlink(f"/proc/{pid}/fd/{entry}")
     return dict(sorted(table.items()))
 
 
@@ -246,8 +252,8 @@ def peak_bytes(pid: int) -> int:
 
 def proportional_bytes(pid: int) -> int:
     """The same, with its part of what it shares with others (Pss, proc(5)). Takes longer."""
-    with suppress(*GONE, PermissionError, StopIteration), _as_owner(pid):
-        lines = _read(f"/proc/{pid}/smaps_rollup").splitlines()
+    with suppress(*GONE, PermissionError, StopIteration):
+        lines = _as_owner(pid, lambda: _read(f"/proc/{pid}/smaps_rollup")).splitlines()
         return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
     return resident_bytes(pid)
 
@@ -341,8 +347,7 @@ _FOREVER: dict[str, dict[int, tuple[int, str] | None]] = {
 def _syscall_words(pid: int, tid: int) -> list[str]:
     """The system call that a thread sleeps in: its number and arguments; [] if it's not told."""
     try:
-        with _as_owner(pid):
-            return _read(f"/proc/{pid}/task/{tid}/syscall").split()
+        return _as_owner(pid, lambda: _read(f"/proc/{pid}/task/{tid}/syscall")).split()
     except OSError:
         return []
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -70,18 +70,12 @@ def is_quiet(port: int) -> bool:
     acknowledged, a handshake is half done, or one end of a connection is gone (reset) and the
     other does not know it yet.
     """
-    found = [s for s in _sockets([LISTEN, *_HANDSHAKES, *_CONNECTED])]
-    queue_is_full = any(s.state == LISTEN and s.port == port and s.room <= 0 for s in found)
-    ends = [
-        s for s in found if s.state != LISTEN and port in (s.port, s.peer_port) and s.is_on_loopback
-    ]
+    found = _sockets([*_HANDSHAKES, *_CONNECTED])
+    ends = [s for s in found if port in (s.port, s.peer_port) and s.is_on_loopback]
     peers = {(s.peer_port, s.port): s for s in ends}
-    return not any(
-        _in_motion(s, peers.get((s.port, s.peer_port)))
-        for s in ends
-        # A client whom a full queue keeps out waits for the server, not for a packet.
-        if not (s.state == SYN_SENT and queue_is_full)
-    )
+    in_motion = [s for s in ends if _in_motion(s, peers.get((s.port, s.peer_port)))]
+    # A client whom a full queue keeps out waits for the server, not for a packet.
+    return not in_motion or (all(s.state == SYN_SENT for s in in_motion) and _is_full(port))
 
 
 def _in_motion(end: TcpSocket, peer: TcpSocket | None) -> bool:
@@ -99,27 +93,14 @@ def _in_motion(end: TcpSocket, peer: TcpSocket | None) -> bool:
     return end.unacknowledged > 0 and not (has_come and not end.not_sent)
 
 
+def _is_full(port: int) -> bool:
+    """Whether the queue of who listens there is."""
+    return any(s.port == port and s.room <= 0 for s in listeners())
+
+
 def room(port: int) -> int:
     """How many more connections the kernel accepts on that port for its server; 0 if none."""
     return max((s.room for s in listeners() if s.port == port), default=0)
-
-
-def leave_for_small_table(leave: Callable[[], None]) -> None:
-    """Calls ``leave``, which takes us to a new network, one with its own table of connections.
-
-    Each look at the sockets walks through the whole table, and this machine's may be for 262144
-    connections. For a process with a network of its own: what it sets holds there. A kernel before
-    6.1 knows no such tables.
-    """
-    settings = Path("/proc/sys/net/ipv4")
-    # The kernel makes them as small as the table.
-    limits = [settings / name for name in ("tcp_max_tw_buckets", "tcp_max_syn_backlog")]
-    with suppress(OSError):
-        usual = [limit.read_text(encoding="ascii") for limit in limits]
-        (settings / "tcp_child_ehash_entries").write_text("16384", encoding="ascii")
-        leave()
-        for limit, value in zip(limits, usual, strict=True):
-            limit.write_text(value, encoding="ascii")
 
 
 def _sockets(states: list[int]) -> list[TcpSocket]:

@@ -22,6 +22,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from forklab.errors import GraderError, UsageError
 
@@ -145,7 +146,10 @@ def is_of_the_system(path: str | Path) -> bool:
 
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
-CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000  # unshare(2)
+CLONE_NEWNS, CLONE_NEWUSER = 0x0002_0000, 0x1000_0000  # unshare(2)
+CLONE_NEWPID, CLONE_NEWNET = 0x2000_0000, 0x4000_0000
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 1 << 18  # mount(2)
+PR_SET_PDEATHSIG = 1  # prctl(2)
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1  # netdevice(7)
 
 
@@ -159,16 +163,70 @@ def leave_network() -> None:
         return
     uid, gid = os.geteuid(), os.getegid()
     try:
-        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET | (CLONE_NEWUSER if uid else 0)):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        _call("unshare", CLONE_NEWNET | (CLONE_NEWUSER if uid else 0))
         if uid:  # there we are who we were (user_namespaces(7))
             Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
             Path("/proc/self/setgroups").write_text("deny")
             Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+        _leave_for_small_network()
         with socket.socket() as any_socket:
             fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
     except OSError as problem:
         raise GraderError(f"no network of our own: {problem.strerror}") from problem
+
+
+def _leave_for_small_network() -> None:
+    """From a network of our own to another one, with a table of connections of its own.
+
+    Each look at the sockets walks through the whole table, and this machine's may be for 262144
+    connections. And a stream that no buffer holds need be no longer than the buffers. A kernel
+    before 6.1 knows no such tables.
+    """
+    settings = Path("/proc/sys/net/ipv4")
+    # The kernel makes them as small as the table.
+    limits = [settings / name for name in ("tcp_max_tw_buckets", "tcp_max_syn_backlog")]
+    with suppress(OSError):
+        usual = [limit.read_text(encoding="ascii") for limit in limits]
+        (settings / "tcp_child_ehash_entries").write_text("2048", encoding="ascii")
+        _call("unshare", CLONE_NEWNET)
+        for limit, value in zip(limits, usual, strict=True):
+            limit.write_text(value, encoding="ascii")
+        (settings / "tcp_wmem").write_text(f"4096 16384 {1 << 20}", encoding="ascii")
+
+
+def leave_processes() -> int:
+    """Goes on in a child, in a pid namespace with a /proc of its own, after :func:`leave_network`.
+
+    Every look at /proc is then at our own processes alone, and what is left at our end the kernel
+    kills. Only the child returns, with its pid outside; this process waits for its end, and ends as
+    it did. Raises GraderError.
+    """
+    try:
+        _call("unshare", CLONE_NEWPID | CLONE_NEWNS)
+        child = os.fork()
+        if child:
+            _end_like(child)
+        _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        outside = int(os.readlink("/proc/self"))
+        _call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+        _call("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+    except OSError as problem:
+        raise GraderError(f"no processes of our own: {problem.strerror}") from problem
+    return outside
+
+
+def _end_like(child: int) -> NoReturn:
+    """Waits for a child's end, and ends in the same way."""
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def _call(name: str, *arguments: int | bytes | None) -> None:
+    """A system call, by the C library. Raises OSError."""
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 @functools.cache

@@ -33,7 +33,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from forklab import contain, limits, paths, tcp, tiers
+from forklab import contain, limits, paths, tiers
 from forklab.contain import Exit
 from forklab.errors import GraderError, UsageError
 from forklab.server import slowness
@@ -241,15 +241,15 @@ def serve(tier: str, trusted: bool) -> int:
     # A signal to the whole group, such as a batch system's, must not stop the cleaning up.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # what is between us and our client keeps it so
-    problem = ""
+    problem, pid = "", os.getpid()
     try:
         if choose_tier(tier, trusted) == tiers.BWRAP:
             tiers.leave_network()
-            tcp.leave_for_small_table(tiers.leave_network)
+            pid = tiers.leave_processes()
     except (GraderError, UsageError) as refusal:
         problem = str(refusal)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)  # keepers of a killed child become ours to wait for
-    client = _Client()
+    client = _Client(pid)
     # Nothing else may read from the socket, or write to it.
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -293,7 +293,8 @@ def _serve(client: _Client, options: Mapping[str, Any], folder: Path) -> None:
 class _Client:
     """The other side of our socket, which is our stdin as well as our stdout."""
 
-    def __init__(self) -> None:
+    def __init__(self, our_pid: int) -> None:
+        self.our_pid = our_pid  # as it knows us
         self._socket = socket.socket(fileno=os.dup(0))
         self._lines = self._socket.makefile("rb")
 
@@ -338,7 +339,7 @@ class Serving:
         traffic.long_text(size, traffic.LONG_LINE)
         gc.collect()
         gc.freeze()  # children then don't copy what they only look at
-        self._client.answer({"pid": os.getpid()})
+        self._client.answer({"pid": self._client.our_pid})
         while (request := self._client.next_request()) is not None:
             answer = self._grade_in_child(request, session)
             if answer is None:

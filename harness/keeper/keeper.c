@@ -495,7 +495,8 @@ static int keep(int argc, char *argv[])
 	bool only_become = false;
 	const char *scratch = NULL, *scratch_size = NULL, *last_pid = NULL, *folder = NULL;
 
-	for (int option; (option = getopt(argc, argv, "+u:xUrn:f:m:t:o:R:W:s:C:d:z:p:c:e:")) != -1;) {
+	for (int option;
+	     (option = getopt(argc, argv, "+u:xUrn:f:m:t:o:R:W:s:C:d:z:p:c:e:")) != -1;) {
 		switch (option) {
 		case 'u':
 			limits.uid = (uid_t)number(optarg);
