@@ -26,6 +26,7 @@ from forklab.limits import MEBIBYTE, Limits
 # Messages are broken at 72 columns, so that source lines and carets still fit when indented.
 WARNINGS = ("-std=gnu17", "-Wall", "-Wextra", "-fmessage-length=72")
 SANITIZERS = ("-g1", "-fsanitize=address,undefined")  # lines, and nothing that takes longer
+DEBUGGED = ("-g",)  # where lines are to be told of a program that runs as it is
 # The wall clock gets more than CPU time does, for a loaded machine.
 COMPILE_LIMITS = Limits(memory=1024 * MEBIBYTE, address_space=2048 * MEBIBYTE, cpu=10, wall=40)
 # What gcc says of a part of it that came to a limit (strsignal(3), strerror(3), and its own words).
@@ -259,7 +260,7 @@ def _common_library(flags: tuple[str, ...]) -> Path:
     """labs/common as a static library, compiled when it is missing or out of date."""
     sources = sorted((paths.LABS / "common").glob("*.c"))
     newest = max(file.stat().st_mtime for file in (paths.LABS / "common").iterdir())
-    folder = paths.BUILD / "common" / ("sanitized" if flags else "plain")
+    folder = paths.BUILD / "common" / ("sanitized" if flags == SANITIZERS else "plain")
     library = folder / "libcommon.a"
     with _library_lock:
         if library.exists() and library.stat().st_mtime >= newest:
@@ -267,7 +268,7 @@ def _common_library(flags: tuple[str, ...]) -> Path:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                command = [contain.compiler(), *WARNINGS, *flags, "-c", *map(str, sources)]
+                command = [contain.compiler(), *WARNINGS, "-g", *flags, "-c", *map(str, sources)]
                 done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
                 if done.returncode == 0:
                     objects = [source.with_suffix(".o").name for source in sources]

@@ -591,8 +591,8 @@ def end_all() -> None:
 
 
 @contextmanager
-def run_folder() -> Iterator[Path]:
-    """A folder for one grading's files, gone afterwards.
+def run_folder(owner: int | None = None) -> Iterator[Path]:
+    """A folder for one grading's files, gone afterwards. Its name tells the pid of its owner: us.
 
     It lies in build/; but when we are root, and the users that submissions run as could not reach
     it there (a kit below /root), in the system's folder for temporary files.
@@ -606,7 +606,7 @@ def run_folder() -> Iterator[Path]:
             parent = Path(tempfile.gettempdir())
         else:
             _remove_abandoned(parent)
-        new = Path(tempfile.mkdtemp(prefix=f"new-{os.getpid()}-", dir=parent))
+        new = Path(tempfile.mkdtemp(prefix=f"new-{owner or os.getpid()}-", dir=parent))
         new.chmod(0o755)
         lock = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(lock, fcntl.LOCK_EX)

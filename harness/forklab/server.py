@@ -117,6 +117,11 @@ class _Words:
     def fileno(self) -> int:
         return self._file.fileno()
 
+    @property
+    def path(self) -> Path:
+        """By which this process can open it once more."""
+        return Path(f"/proc/self/fd/{self.fileno()}")
+
     def read(self) -> bytes:
         return os.pread(self.fileno(), self.size, 0)
 
@@ -216,6 +221,11 @@ class Server:
     def stdout(self) -> bytes:
         """All that was written to standard output so far."""
         return self._stdout.read()
+
+    @property
+    def output_files(self) -> tuple[Path, Path]:
+        """Standard output and standard error, as links to files without names (proc(5))."""
+        return self._stdout.path, self._stderr.path
 
     @property
     def prints_without_end(self) -> bool:

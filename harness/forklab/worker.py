@@ -261,7 +261,7 @@ def serve(tier: str, trusted: bool) -> int:
         if problem:
             raise UsageError(problem)
         limits.set_usual(limits.parse(options["limits"]))
-        with contain.run_folder() as folder:
+        with contain.run_folder(pid) as folder:
             _get_ready(folder)
             _serve(client, options, folder)
     except (GraderError, UsageError) as refusal:
@@ -352,7 +352,7 @@ class Serving:
     ) -> dict[str, Any] | None:
         """The answer to one request; None if nobody waits for it any more."""
         try:
-            with contain.run_folder() as folder:
+            with contain.run_folder(self._client.our_pid) as folder:
                 ours, theirs = os.pipe()
                 worker = os.getpid()
                 child = os.fork()

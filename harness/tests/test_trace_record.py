@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from forklab import gallery, seccomp
-from forklab.build import compile_program
+from forklab.build import DEBUGGED, compile_program
 from forklab.errors import GraderError
 from forklab.trace import model
 from forklab.trace.against_proc import disagreements
@@ -64,7 +64,7 @@ def programs(shared_folder: Path) -> Callable[[str, str], Program]:
             folder.mkdir()
             file = folder / "server.c"
             file.write_text(source)
-            built = compile_program(file, folder / "build")
+            built = compile_program(file, folder / "build", DEBUGGED)
             assert built.binary is not None, built.output
             known[source] = Program(built.binary, file.name, source.encode())
         return known[source]

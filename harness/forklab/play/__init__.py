@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from forklab import contain
-from forklab.build import compile_program, find_source
+from forklab.build import DEBUGGED, compile_program, find_source
 from forklab.play import keys, terminal, view
 from forklab.play.session import Session
 from forklab.play.terminal import Terminal
@@ -29,7 +29,7 @@ def play(lab: str, path: str) -> bool:
     source = find_source(path)
     with ExitStack() as signals, contain.run_folder() as folder:
         print(f"Building {source} ...")
-        binary = compile_program(source, folder / "plain").binary
+        binary = compile_program(source, folder / "plain", DEBUGGED).binary
         if binary is None:
             return False
         # A terminal that goes away says so twice. From here on, until all is cleared up, once is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -129,13 +130,12 @@ class Tail:
 class Watcher:
     """Looks at one server again and again, and remembers what one look can't tell."""
 
-    def __init__(self, server: Server, folder: Path) -> None:
-        """``folder`` is where the server's stdout and stderr are."""
+    def __init__(self, server: Server) -> None:
         self.port = server.port  # where it listens, once it does
         self.is_listening = False
-        self.tail = Tail(folder / "stdout", folder / "stderr")
+        self.tail = Tail(*server.output_files)
         self._server = server
-        self._logs = {str(folder / "stdout"), str(folder / "stderr")}
+        self._logs = set(map(os.readlink, server.output_files))
         self._names: dict[int, str] = {}  # by inode: connections that were seen
         self._ended: dict[int, float] = {}  # by pid: when it was first seen as a zombie
 

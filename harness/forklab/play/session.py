@@ -45,7 +45,7 @@ class Session:
         self._starts += 1
         folder = self._folder / f"server{self._starts}"
         self._server = Server(self._binary, [str(self._port)], self._port, folder)
-        self._watcher = Watcher(self._server, folder)
+        self._watcher = Watcher(self._server)
         self._clients: list[Client] = []
         self._chosen: Client | None = None
         self._looked_at = self._server.pid

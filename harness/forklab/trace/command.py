@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forklab import contain, paths
-from forklab.build import compile_program, find_source
+from forklab.build import DEBUGGED, compile_program, find_source
 from forklab.errors import GraderError, UsageError
 from forklab.result import write_atomically
 from forklab.trace import model
@@ -101,7 +101,7 @@ def traced(trace: Trace, source: Path) -> Trace | None:
     if tool is None:
         raise GraderError(NO_STRACE)
     with contain.run_folder() as folder:
-        built = compile_program(source, folder / "plain")
+        built = compile_program(source, folder / "plain", DEBUGGED)
         if built.binary is None:
             return None
         program = Program(built.binary, source.name, source.read_bytes())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from forklab.build import compile_program
+from forklab.build import DEBUGGED, compile_program
 from forklab.clients import Clients
 from forklab.server import Server, reserve_port
 from forklab.trace.model import Trace
@@ -25,7 +25,7 @@ def costs(source: Path, folder: Path) -> tuple[float, float, int] | None:
     PROCESSES processes. None where there is no strace. Raises GraderError.
     """
     tool = find_strace()
-    binary = compile_program(source, folder / "build").binary
+    binary = compile_program(source, folder / "build", DEBUGGED).binary
     if tool is None or binary is None:
         return None
     program = Program(binary, source.name, source.read_bytes())
