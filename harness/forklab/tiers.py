@@ -12,7 +12,6 @@ import ctypes
 import fcntl
 import functools
 import os
-import pwd
 import random
 import shutil
 import signal
@@ -274,6 +273,17 @@ def sandbox(
     return [*as_user, *_bwrap(mounts), "--", keeper, "-k", str(requests)]
 
 
+def _has_account(uid: int) -> bool:
+    """Whether somebody has that user id.
+
+    Not by Python's pwd, which lets other threads run meanwhile: getpwuid(3) may read the
+    environment, and pytest changes it (getenv(3), attributes(7)).
+    """
+    library = ctypes.PyDLL(None)
+    library.getpwuid.restype = ctypes.c_void_p
+    return library.getpwuid(uid) is not None
+
+
 @contextmanager
 def private_uid() -> Iterator[int]:
     """A user id that nobody else on this machine has, held until the context ends.
@@ -284,15 +294,12 @@ def private_uid() -> Iterator[int]:
     for _ in range(1000):
         uid = random.choice(UIDS)
         lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            lock.bind(f"\0forklab-uid-{uid}")
-            pwd.getpwuid(uid)
-        except OSError:
-            lock.close()
-        except KeyError:  # no account has it
-            with lock:
+        with lock:
+            try:
+                lock.bind(f"\0forklab-uid-{uid}")
+            except OSError:
+                continue
+            if not _has_account(uid):
                 yield uid
-            return
-        else:
-            lock.close()
+                return
     raise GraderError("no free user id to run a submission as")

@@ -18,7 +18,7 @@ INCLUDES = "".join(
         *("sys/socket", "sys/stat", "unistd"),
     )
 )
-SECONDS = 45.0  # far from the time that any of them takes, and from the waits' last resort
+SECONDS = 100.0  # far from what several waits that come to their last resort would take
 
 
 def main(body: str) -> str:
