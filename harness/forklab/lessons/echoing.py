@@ -196,7 +196,7 @@ def echoes_on_and_on_in_lines(
             "for a second client",
             lambda: (
                 "handler-never-ends"
-                if by_signal and not server.settle()
+                if by_signal and server.is_listening() and not server.settle()
                 else "stops-after-n-clients"
             ),
         )

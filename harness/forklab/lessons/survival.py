@@ -174,8 +174,12 @@ def expect_rest(server: Server, when: str) -> None:
 
 
 def unless_spinning(server: Server, answer: bytes, diagnosis: str) -> str:
-    """That diagnosis; but if there is no answer because the server spins, spins-at-eof."""
-    return diagnosis if answer or server.settle() else "spins-at-eof"
+    """That diagnosis; but if there is no answer because the server spins, spins-at-eof.
+
+    One that listens no more has another trouble, and may well spin over that.
+    """
+    spins = not answer and server.is_listening() and not server.settle()
+    return "spins-at-eof" if spins else diagnosis
 
 
 def child_of(server: Server, client: Client) -> int | None:
