@@ -437,10 +437,12 @@ class Server:
     def settle(self) -> bool:
         """Waits until the family is asleep. False if it burns CPU time instead.
 
-        Of a program that is known to be restless, not much is waited for.
+        If the server has ended, ``exit`` says how from then on. Of a program that is known to be
+        restless, not much is waited for.
         """
         at_rest = self.wait_for(self.is_asleep, cpu=RESTLESS_SECONDS if self.restless else None)
         self.restless |= not at_rest
+        self.is_running()
         return at_rest
 
     def is_asleep(self) -> bool:
