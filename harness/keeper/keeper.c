@@ -638,7 +638,7 @@ static int keep(int argc, char *argv[])
 
 /* How to start one keeper. */
 struct request {
-	char text[1 << 14];
+	char text[1 << 16];
 	size_t size;
 	int descriptors[16];
 	size_t count;
