@@ -82,9 +82,8 @@ def _print_trace(solution: Path) -> None:
 def _print_batches() -> None:
     """How many submissions of lab 4 are graded in a minute, and what that takes of memory."""
     cores = os.cpu_count() or 1
-    rates = {
-        jobs: _batch(count, jobs) for jobs, count in ((1, 100), (cores, 300), (usual_jobs(), 300))
-    }
+    counts = {1: 100, cores: 300, usual_jobs(): 300}
+    rates = {jobs: _batch(count, jobs) for jobs, count in counts.items()}
     rows = [
         (f"{jobs} at a time", f"{rate:.0f}", f"{memory / MEBIBYTE:.0f} MiB")
         for jobs, (rate, memory) in rates.items()

@@ -90,6 +90,7 @@ class Submission:
         self.text = self.source.read_bytes()
         self.probe_folder = folder / "probe"
         self._holds = ExitStack()
+        self._sandbox: contain.Sandbox | None = None
         self._builds: dict[str, Built | GraderError] = {}
         self._threads = {
             kind: threading.Thread(target=self._build, args=(kind, flags), daemon=True)
@@ -120,11 +121,14 @@ class Submission:
             thread.join()
         self._holds.close()
 
-    @cached_property
+    @property
     def sandbox(self) -> contain.Sandbox | None:
         """What all of its servers are started in, on tier bwrap. Raises GraderError."""
-        if tiers.tier() != tiers.BWRAP:
-            return None
+        if tiers.tier() == tiers.BWRAP and (self._sandbox is None or self._sandbox.has_ended):
+            self._sandbox = self._new_sandbox()
+        return self._sandbox
+
+    def _new_sandbox(self) -> contain.Sandbox:
         reads = [self.probe_folder, *(_out(self.folder / kind) for kind in self._threads)]
         for folder in reads:
             folder.mkdir(parents=True, exist_ok=True)

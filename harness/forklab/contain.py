@@ -33,6 +33,7 @@ from forklab.errors import GraderError
 from forklab.limits import Limits
 
 SETTLE_SECONDS = 30.0  # for what the kit itself must get done, on however slow a machine
+MOST_BYTES, MOST_WORDS = 60_000, 250  # of a command line in a sandbox: see the keeper's -k
 WATCH_SECONDS = 0.1  # between two looks at how much memory is in use
 
 
@@ -86,12 +87,13 @@ def _compile_tool(source: Path, target: Path, flags: Sequence[str]) -> Path:
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Under another name first: another grader may be doing the same.
-        new = target.with_name(f"{target.name}.{os.getpid()}")
-        command = [compiler(), "-std=gnu17", "-O1", "-g", *flags, str(source), "-o", str(new)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-        if done.returncode != 0:
-            raise GraderError(f"the kit's own {source.name} does not build:\n{done.stderr}")
-        new.replace(target)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            new = Path(folder, target.name)
+            command = [compiler(), "-std=gnu17", "-O1", "-g", *flags, str(source), "-o", str(new)]
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+            if done.returncode != 0:
+                raise GraderError(f"the kit's own {source.name} does not build:\n{done.stderr}")
+            new.replace(target)
     return target
 
 
@@ -189,6 +191,7 @@ class Contained:
         self._said = ""
         self._pids: dict[str, int] = {}  # who said the last line that began with that word
         self.exit: Exit | None = None  # see poll()
+        self.left_nobody = False  # it has ended, and the keeper says that all else has
         self._await_start()
         self.family = procfs.Family(self.keeper_pid, strangers)  # all that came of it
         _watched.add(self)
@@ -208,7 +211,7 @@ class Contained:
         deadline = time.monotonic() + SETTLE_SECONDS
         while "started" not in self._pids:
             if time.monotonic() > deadline:
-                self.end()
+                self._discard()
                 raise GraderError(f"a process did not start within {SETTLE_SECONDS:.0f} s")
             self._listen(1.0)
 
@@ -218,8 +221,10 @@ class Contained:
         with suppress(BlockingIOError, TimeoutError):
             data, ancillary, _, _ = self._control.recvmsg(4096, socket.CMSG_SPACE(12))
             if not data:
-                self._take_in()  # raises what failed, if that is known
-                self._discard()
+                try:
+                    self._take_in()  # raises what failed, if that is known
+                finally:
+                    self._discard()
                 raise GraderError(
                     "a keeper was killed: something on this machine kills processes"
                     if self._pids
@@ -321,8 +326,10 @@ class Contained:
             self._discard()
         for line in last.decode(errors="replace").splitlines():
             word, _, rest = line.partition(" ")
-            if word == "left" and int(rest) >= self._limits.processes:
-                self.reached.add("processes")
+            if word == "left":
+                self.left_nobody = True
+                if int(rest) >= self._limits.processes:
+                    self.reached.add("processes")
             elif word == "full":
                 self.reached.add("disk")
 
@@ -340,7 +347,7 @@ class Contained:
 
 @contextmanager
 def _awaiting(pid: int | None) -> Iterator[None]:
-    """Waits, at the end, for the end of that process, which is near."""
+    """Waits, at the end, for the end of that process, which is near. Raises TimeoutError."""
     try:
         pidfd = os.pidfd_open(pid) if pid else None
     except OSError:  # it is gone; or a kernel before 5.3
@@ -350,7 +357,8 @@ def _awaiting(pid: int | None) -> Iterator[None]:
         if pidfd is not None:
             ended = select.poll()
             ended.register(pidfd)
-            ended.poll(SETTLE_SECONDS * 1000)
+            if not ended.poll(SETTLE_SECONDS * 1000):
+                raise TimeoutError
     finally:
         if pidfd is not None:
             os.close(pidfd)
@@ -369,10 +377,12 @@ class Sandbox:
     ) -> None:
         self.scratch = scratch
         self._holds = ExitStack()
-        self.uid = self._holds.enter_context(tiers.private_uid()) if os.geteuid() == 0 else 0
-        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        _sockets.add(self._requests)
         try:
+            self.uid = self._holds.enter_context(tiers.private_uid()) if os.geteuid() == 0 else 0
+            self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._holds.callback(self._requests.close)
+            _sockets.add(self._requests)
+            self._holds.callback(_sockets.discard, self._requests)
             if self.uid:
                 for path in writes:
                     os.chown(path, self.uid, self.uid)
@@ -389,18 +399,27 @@ class Sandbox:
                 descriptors = [theirs.fileno(), keeper_file.fileno()]
                 self._bwrap = _popen(command, cwd="/", pass_fds=descriptors)
         except OSError as problem:
-            _sockets.discard(self._requests)
-            self._requests.close()
             self._holds.close()
             raise GraderError(f"cannot start a sandbox: {problem.strerror}") from problem
+        except GraderError:
+            self._holds.close()
+            raise
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether somebody has killed it."""
+        return self._bwrap.poll() is not None
 
     def start(self, words: Sequence[str], descriptors: Sequence[int]) -> None:
         """Has a keeper made in there, with that command line and those descriptors.
 
-        They keep their numbers, but for the first three, which become 0, 1 and 2.
+        They keep their numbers, but for the first three, which become 0, 1 and 2. Raises
+        GraderError where the command line is too long.
         """
         numbers = " ".join(map(str, [0, 1, 2, *descriptors[3:]]))
         message = "".join(f"{word}\0" for word in [numbers, *words])
+        if len(os.fsencode(message)) > MOST_BYTES or len(words) > MOST_WORDS:
+            raise GraderError("a command line is too long for a sandbox")
         with suppress(ConnectionError):  # it has ended: nobody will answer
             socket.send_fds(self._requests, [os.fsencode(message)], list(descriptors))
 
@@ -444,9 +463,10 @@ def start(
     ``writes``; what it writes to ``scratch``, a folder, is of no interest afterwards. (In a sandbox
     it is never on the disk; else it is made, if it is not there.)
     ``hands_over`` are descriptors that it has open as well. ``beside`` is another one whose user it
-    shares, and whose end goes with its own. ``sandbox``: on tier bwrap, start it in there, where
-    ``reads`` and ``writes`` are those of the sandbox. ``traced``: the command is strace, which may
-    do its work. Raises GraderError if it can't be started.
+    shares, and whose end goes with its own, on tier uid. ``sandbox``: on tier bwrap, start it in
+    there, with those who share its user; ``reads`` and ``writes`` are then the sandbox's.
+    ``traced``: the command is strace, which may do its work. Raises GraderError if it can't be
+    started.
     """
     limits = limits or limit_table.usual()
     ours, theirs = socket.socketpair()
@@ -495,10 +515,12 @@ def start(
                     stderr=stderr,
                     pass_fds=descriptors,
                 )
-    except OSError as problem:
+    except (OSError, GraderError) as problem:
         ours.close()
         _sockets.discard(ours)
         holds.close()
+        if isinstance(problem, GraderError):
+            raise
         raise GraderError(f"cannot start a process: {problem.strerror}") from problem
     return Contained(keeping, ours, holds, limits, on_disk, uid, strangers)
 

@@ -6,8 +6,8 @@ Whatever a submission printed is shown with every invisible byte escaped.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from forklab import procfs
 from forklab.clients import Client, Event
@@ -87,16 +87,17 @@ def process_table(server: Server, family: Iterable[Process] | None = None) -> Ev
 def descriptor_table(title: str, descriptors: Mapping[int, str], listening: int = 0) -> Evidence:
     """Open descriptors; ``listening`` is the inode of the listening socket."""
     rows = [
-        (fd, _short(target) + (" <- listens" if target == f"socket:[{listening}]" else ""))
+        (fd, _short(fd, target) + (" <- listens" if target == f"socket:[{listening}]" else ""))
         for fd, target in descriptors.items()
     ]
     return Evidence(title, table(("FD", "STANDS FOR"), rows) if rows else "none")
 
 
-def _short(target: str) -> str:
-    """A descriptor's target; of the files that the grader gave it, only the name."""
-    path = Path(target)
-    return plain(path.name if path.name in ("stdout", "stderr") else target)
+def _short(fd: int, target: str) -> str:
+    """A descriptor's target; of the files without a name that the grader gave it, what they are."""
+    if re.search(r"/#\d+ \(deleted\)$", target):
+        return {1: "stdout", 2: "stderr"}.get(fd, "a copy of stdout or stderr")
+    return plain(target)
 
 
 def transcript(*clients: Client, last: int = 12) -> list[Evidence]:

@@ -64,8 +64,10 @@ class Probe:
         self.library = folder / "probe.so"
         if not self.library.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            self.library.write_bytes(_library().read_bytes())
-            self.library.chmod(0o755)
+            whole = folder / "new"
+            whole.write_bytes(_library().read_bytes())
+            whole.chmod(0o755)
+            whole.replace(self.library)
         # Sealed, or a server could cut the page off under our feet (SIGBUS, mmap(2)).
         self.descriptor = os.memfd_create("probe", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.descriptor, ctypes.sizeof(_Page))

@@ -104,37 +104,40 @@ class _Words:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._is_read_only = False
+        self._is_given_back = False
         if _spare_files:
             self._file = _spare_files.pop()
-            self._file.truncate(0)
-            self._file.seek(0)
         else:
             folder.mkdir(parents=True, exist_ok=True)
             made = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
             self._file = cast(BinaryIO, made)
 
-    def fileno(self) -> int:
-        return self._file.fileno()
-
     @property
     def path(self) -> Path:
-        """By which this process can open it once more."""
-        return Path(f"/proc/self/fd/{self.fileno()}")
+        """By which this process can open it once more: for each who writes, with flags of his own.
+
+        (fcntl(2): F_SETFL changes them for all who share an open file description.)
+        """
+        return Path(f"/proc/self/fd/{self._file.fileno()}")
 
     def read(self) -> bytes:
-        return os.pread(self.fileno(), self.size, 0)
+        return os.pread(self._file.fileno(), self.size, 0)
 
     @property
     def size(self) -> int:
         """How many bytes were printed."""
-        return os.fstat(self.fileno()).st_size
+        return os.fstat(self._file.fileno()).st_size
 
-    def has_its_last(self) -> None:
+    def give_back(self) -> None:
         """Nobody writes to it any more. Once nobody will read it either, it is spare."""
-        if not self._is_read_only:
-            self._is_read_only = True
-            weakref.finalize(self, _spare_files.append, self._file)
+        if not self._is_given_back:
+            self._is_given_back = True
+            weakref.finalize(self, _make_spare, self._file)
+
+
+def _make_spare(file: BinaryIO) -> None:
+    file.truncate(0)
+    _spare_files.append(file)
 
 
 @dataclass(frozen=True)
@@ -181,21 +184,22 @@ class Server:
             folder.chmod(0o755)
         env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", **(env or {})}
         env |= probe.env if probe else {}
-        self._contained: contain.Contained = contain.start(
-            [*tracer, binary, *arguments],
-            cwd=home,
-            env=env,
-            stdout=self._stdout.fileno(),
-            stderr=self._stderr.fileno(),
-            limits=self._limits,
-            reads=[*([probe.library] if probe else []), *([binary] if tracer else [])],
-            writes=[log] if log else [],
-            hands_over=[probe.descriptor] if probe else [],
-            scratch=home,
-            beside=beside._contained if beside else None,
-            sandbox=sandbox,
-            traced=bool(tracer),
-        )
+        with self._stdout.path.open("wb") as out, self._stderr.path.open("wb") as err:
+            self._contained: contain.Contained = contain.start(
+                [*tracer, binary, *arguments],
+                cwd=home,
+                env=env,
+                stdout=out.fileno(),
+                stderr=err.fileno(),
+                limits=self._limits,
+                reads=[*([probe.library] if probe else []), *([binary] if tracer else [])],
+                writes=[log] if log else [],
+                hands_over=[probe.descriptor] if probe else [],
+                scratch=home,
+                beside=beside._contained if beside else None,
+                sandbox=sandbox,
+                traced=bool(tracer),
+            )
         self.pid = self._contained.pid
         self._pids_inside: dict[int, int] = {}
         self.most_processes = 0  # the largest family that was seen
@@ -212,8 +216,9 @@ class Server:
     def end(self) -> None:
         """Kills the server and all that came of it."""
         self._contained.end()
-        self._stdout.has_its_last()
-        self._stderr.has_its_last()
+        if self._contained.left_nobody:
+            self._stdout.give_back()
+            self._stderr.give_back()
 
     # What it says
 
@@ -271,7 +276,7 @@ class Server:
     def is_running(self) -> bool:
         """Whether the server process itself has not ended. If it has, ``exit`` says how."""
         one = procfs.process(self.pid)
-        if one is None or one.is_zombie:
+        if one is None or (one.is_zombie and one.threads <= 1):  # else other threads go on
             self._contained.wait(WALL_SECONDS)
         return self.exit is None
 

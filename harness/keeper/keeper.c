@@ -37,8 +37,8 @@
  *			the kernel knows it)
  *	-s FD		a file with a filter of system calls (seccomp(2))
  *	-C PATH		the program's working directory
- *	-p PID		as process 1 with CAP_SYS_ADMIN: the program's pid comes after this one, so
- *			that no small number in what it prints is taken for a pid
+ *	-p PID		in namespaces of its own: the program's pid comes after this one, so that no
+ *			small number in what it prints is taken for a pid
  *	-z BYTES	likewise: the PATH of -d is a file system of its own, of that size
  *	-n, -f, -m, -t	RLIMIT_NPROC, RLIMIT_FSIZE, RLIMIT_AS (bytes), RLIMIT_CPU (seconds)
  *	-o NOFILE	RLIMIT_NOFILE
@@ -48,7 +48,8 @@
  * many programs. FD is a socket of type SOCK_SEQPACKET. Each message makes a keeper: the numbers
  * that its descriptors are to have, then what else would stand on its command line, all of them
  * strings that end with a null byte; and with SCM_RIGHTS the descriptors, of which the fourth
- * is the keeper's FD. When the other end is closed, it ends, and with it all of the sandbox.
+ * is the keeper's FD. When the other end is closed, or a message is none of these, it ends, and
+ * with it all of the sandbox.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -96,7 +97,8 @@ static int control = -1;
 static char *environment[32]; /* the program's; the last one stays NULL */
 static struct place places[64];
 static size_t place_count;
-static long reaped; /* so many processes so far */
+static long reaped;         /* so many processes so far */
+static bool has_namespaces; /* of its own: see -k */
 
 /* Only there to interrupt ppoll. */
 static void on_sigchld(int signal_number)
@@ -436,13 +438,12 @@ static bool reap(pid_t program)
 	return pid == 0;
 }
 
-/* Pids of this namespace go on from there (pid_namespaces(7)); and no rights are kept. */
-static void number_from(const char *pid)
+/* Gives up all rights in namespaces of our own, for good (capabilities(7)). */
+static void drop_rights(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct none[2] = { { 0 } };
 
-	write_file("/proc/sys/kernel/ns_last_pid", pid);
 	for (int right = 0; prctl(PR_CAPBSET_READ, right, 0, 0, 0) >= 0; right++)
 		prctl(PR_CAPBSET_DROP, right, 0, 0, 0);
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
@@ -585,8 +586,10 @@ static int keep(int argc, char *argv[])
 		mount_scratch(scratch, scratch_size);
 	if (folder && chdir(folder) < 0)
 		give_up(folder);
-	if (last_pid)
-		number_from(last_pid);
+	if (last_pid) /* pids of this namespace go on from there (pid_namespaces(7)) */
+		write_file("/proc/sys/kernel/ns_last_pid", last_pid);
+	if (has_namespaces)
+		drop_rights();
 
 	sigset_t sigchld, waiting;
 	sigemptyset(&sigchld);
@@ -673,7 +676,7 @@ static bool receive(int requests, struct request *request)
 	return request->count > 3;
 }
 
-/* Gives the descriptors their numbers, those in the text. All others will be closed by exec. */
+/* Gives the descriptors their numbers, those in the text. Copies of them close with exec. */
 static void number_descriptors(const struct request *request)
 {
 	int numbers[16], highest = 0;
@@ -688,8 +691,12 @@ static void number_descriptors(const struct request *request)
 	}
 	/* First out of each other's way. */
 	int moved[16];
-	for (size_t i = 0; i < request->count; i++)
+	for (size_t i = 0; i < request->count; i++) {
 		moved[i] = fcntl(request->descriptors[i], F_DUPFD_CLOEXEC, highest + 1);
+		if (moved[i] < 0)
+			give_up("fcntl");
+	}
+	control = moved[3];
 	for (size_t i = 0; i < request->count; i++) {
 		if (dup2(moved[i], numbers[i]) < 0)
 			give_up("dup2");
@@ -708,6 +715,7 @@ static _Noreturn void be_keeper(struct request *request, uid_t uid, gid_t gid)
 	for (char *word = request->text + strlen(request->text) + 1;
 	     word < request->text + request->size && count < 255; word += strlen(word) + 1)
 		words[count++] = word;
+	has_namespaces = true;
 	stay_who_we_were(uid, gid);
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		give_up("/proc");

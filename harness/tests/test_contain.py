@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from forklab import contain, tiers
-from forklab.contain import Exit
+from forklab import contain, procfs, tiers
+from forklab.contain import Contained, Exit
 from forklab.errors import GraderError, UsageError
 from forklab.limits import MEBIBYTE, Limits
 from tests.support import COMMAND, copy_kit, environment, run_folders, running, wait_until
@@ -276,6 +276,105 @@ def test_a_killed_command_leaves_nothing(tmp_path):
             wait_until(lambda: not folder.exists(), "what it left to be removed")
     else:
         shutil.rmtree(folder)
+
+
+# Sandboxes
+
+
+@pytest.fixture
+def sandbox(actor, shared_folder) -> Iterator[contain.Sandbox]:
+    if "bwrap" not in tiers.available():
+        pytest.skip("no bubblewrap here")
+    tiers.choose("bwrap")
+    with contain.Sandbox(reads=[actor], scratch=shared_folder / "home") as sandbox:
+        yield sandbox
+
+
+def start_in(sandbox: contain.Sandbox, out: Path, *command: object) -> Contained:
+    with out.open("ab") as file:
+        assert sandbox.scratch
+        return contain.start(
+            [str(word) for word in command],
+            cwd=sandbox.scratch,
+            env={"PATH": "/usr/bin:/bin"},
+            stdout=file.fileno(),
+            stderr=file.fileno(),
+            scratch=sandbox.scratch,
+            sandbox=sandbox,
+        )
+
+
+def test_programs_in_one_sandbox_share_nothing_but_the_user(sandbox, out, actor, mark):
+    tried = "touch mine; ls; ps ax | wc -l; kill -s KILL -1 2>/dev/null"
+    with start_in(sandbox, out, actor, "pause", mark) as first:
+        for _ in range(2):
+            with start_in(sandbox, out, "/bin/sh", "-c", f"ps ax >/dev/null && {tried}") as other:
+                other.wait(30)
+        assert first.poll() is None
+    words = out.read_text().split()
+    assert words[0::2] == ["mine", "mine"]
+    assert words[1] == words[3]
+    assert int(words[1]) <= 6  # ps's own line, the keeper, the shell, ps and wc
+
+
+def test_the_rights_that_its_namespaces_gave_are_gone(sandbox, out):
+    with start_in(sandbox, out, "/bin/sh", "-c", "grep ^Cap /proc/self/status") as contained:
+        contained.wait(30)
+    sets = dict(line.split(":\t") for line in out.read_text().splitlines())
+    assert len(sets) == 5
+    assert {int(value, 16) for value in sets.values()} == {0}
+
+
+def test_no_descriptor_of_ours_gets_in(sandbox, out):
+    with start_in(sandbox, out, "/bin/ls", "/proc/self/fd") as contained:
+        contained.wait(30)
+    assert out.read_text().split() == ["0", "1", "2", "3"]  # the last one is the folder's
+
+
+def test_too_long_a_command_line_is_said_and_ends_nobody(sandbox, out, actor, mark):
+    with start_in(sandbox, out, actor, "pause", mark) as first:
+        with pytest.raises(GraderError, match="too long"):
+            start_in(sandbox, out, "/bin/true", "x" * 70_000)
+        with pytest.raises(GraderError, match="too long"):
+            start_in(sandbox, out, "/bin/true", *["x"] * 300)
+        with start_in(sandbox, out, "/bin/true") as second:
+            assert second.wait(30) == Exit(0, None)
+        assert first.poll() is None
+
+
+def test_a_sandbox_that_is_killed_is_the_grader_s_error(sandbox, out, actor, mark):
+    first = start_in(sandbox, out, actor, "many", "3", mark)
+    (its_first,) = (
+        one.pid
+        for one in procfs.Family(sandbox._bwrap.pid).members()
+        if one.parent == sandbox._bwrap.pid
+    )
+    os.kill(its_first, signal.SIGKILL)
+    wait_until(lambda: sandbox.has_ended, "its end")
+    with pytest.raises(GraderError):
+        start_in(sandbox, out, "/bin/true")
+    first.end()
+    wait_until(lambda: not running(mark), "what was in there to follow")
+
+
+def test_it_ends_with_all_that_is_in_there(sandbox, out, actor, mark):
+    start_in(sandbox, out, actor, "many", "3", mark)
+    wait_until(lambda: len(running(mark)) == 4, "four processes")
+    sandbox.end()
+    wait_until(lambda: not running(mark), "their end")
+
+
+def test_tools_that_several_compile_at_once_are_whole(tmp_path):
+    source, target = tmp_path / "tool.c", tmp_path / "tool"
+    source.write_text("int main(void) { return 7; }\n")
+    code = "import sys; from pathlib import Path; from forklab import contain;" + (
+        "import os; os.getpid = lambda: 1; contain.compile_tool(*map(Path, sys.argv[1:]))"
+    )
+    command = [sys.executable, "-P", "-c", code, source, target]
+    several = [subprocess.Popen(command, env=environment()) for _ in range(6)]
+    assert [one.wait() for one in several] == [0] * 6
+    assert subprocess.run([target]).returncode == 7
+    assert sorted(os.listdir(tmp_path)) == ["tool", "tool.c"]
 
 
 # Limits

@@ -15,7 +15,7 @@ from forklab import launch, procfs, server
 from forklab.contain import Exit
 from forklab.errors import GraderError
 from forklab.server import PORTS, WALL_SECONDS, reserve_port
-from tests.support import wait_until
+from tests.support import compile_c, wait_until
 
 BOUND = WALL_SECONDS / 2  # far from the wait's own last resort, and from a loaded machine's delays
 
@@ -339,6 +339,32 @@ def test_a_port_without_htons_is_another_one():
     swapped = {port: launch.swapped(port) for port in PORTS}
     assert len(PORTS) > 9000
     assert all(1024 <= other < 32768 and other != port for port, other in swapped.items())
+
+
+def test_what_a_server_does_to_its_output_meets_nobody_else(shared_folder, mark):
+    """Flags belong to an open file description, which fork and dup share (fcntl(2))."""
+    source = """
+    #define _GNU_SOURCE
+    #include <fcntl.h>
+    #include <string.h>
+    #include <unistd.h>
+    int main(int argc, char *argv[])
+    {
+        char byte;
+        write(1, argv[1], strlen(argv[1]));
+        if (read(1, &byte, 1) == 1)
+            write(2, "readable", 8);
+        fcntl(1, F_SETFL, O_DIRECT | O_APPEND);
+        return argc - 2;
+    }
+    """
+    program = compile_c(source, shared_folder / mark)
+    for number, words in enumerate((b"first and longer", b"second")):
+        folder = shared_folder / f"{mark}-{number}"
+        with server.Server(program, [words.decode()], 0, folder) as one:
+            one._contained.wait(30)
+            assert (one.exit, one.stdout, one.stderr) == (Exit(0, None), words, b"")
+        del one
 
 
 def test_many_servers_don_t_leave_descriptors_behind(actor, shared_folder, mark):
