@@ -162,7 +162,7 @@ def leave_network() -> None:
         return
     uid, gid = os.geteuid(), os.getegid()
     try:
-        _call("unshare", CLONE_NEWNET | (CLONE_NEWUSER if uid else 0))
+        system_call("unshare", CLONE_NEWNET | (CLONE_NEWUSER if uid else 0))
         if uid:  # there we are who we were (user_namespaces(7))
             Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
             Path("/proc/self/setgroups").write_text("deny")
@@ -187,7 +187,7 @@ def _leave_for_small_network() -> None:
     with suppress(OSError):
         usual = [limit.read_text(encoding="ascii") for limit in limits]
         (settings / "tcp_child_ehash_entries").write_text("2048", encoding="ascii")
-        _call("unshare", CLONE_NEWNET)
+        system_call("unshare", CLONE_NEWNET)
         for limit, value in zip(limits, usual, strict=True):
             limit.write_text(value, encoding="ascii")
         (settings / "tcp_wmem").write_text(f"4096 16384 {1 << 20}", encoding="ascii")
@@ -201,14 +201,14 @@ def leave_processes() -> int:
     it did. Raises GraderError.
     """
     try:
-        _call("unshare", CLONE_NEWPID | CLONE_NEWNS)
+        system_call("unshare", CLONE_NEWPID | CLONE_NEWNS)
         child = os.fork()
         if child:
             _end_like(child)
-        _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        system_call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         outside = int(os.readlink("/proc/self"))
-        _call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
-        _call("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+        system_call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+        system_call("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
     except OSError as problem:
         raise GraderError(f"no processes of our own: {problem.strerror}") from problem
     return outside
@@ -222,7 +222,7 @@ def _end_like(child: int) -> NoReturn:
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _call(name: str, *arguments: int | bytes | None) -> None:
+def system_call(name: str, *arguments: int | bytes | None) -> None:
     """A system call, by the C library. Raises OSError."""
     if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ctypes
 import gc
 import json
 import os
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 # still there so many times later hangs.
 PATIENCE = 1.25
 START_SECONDS = 120.0  # until a worker is ready, on a machine of usual speed
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 @dataclass(frozen=True)
@@ -248,7 +247,8 @@ def serve(tier: str, trusted: bool) -> int:
             pid = tiers.leave_processes()
     except (GraderError, UsageError) as refusal:
         problem = str(refusal)
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # keepers of a killed child become ours to wait for
+    # Keepers of a killed child become ours to wait for.
+    tiers.system_call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     client = _Client(pid)
     # Nothing else may read from the socket, or write to it.
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -392,7 +392,7 @@ class Serving:
     ) -> NoReturn:
         """Grades, writes the answer, and ends this process."""
         try:
-            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            tiers.system_call("prctl", tiers.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != worker:  # it died just before
                 os._exit(1)
             os.setpgid(0, 0)
@@ -459,8 +459,3 @@ def _files(coded: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
             yield name, base64.b64decode(text, validate=True)
         except binascii.Error as problem:
             raise GraderError(f"{name} came broken to a worker: {problem}") from problem
-
-
-def _prctl(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
-        raise GraderError(f"prctl({option}): {os.strerror(ctypes.get_errno())}")
