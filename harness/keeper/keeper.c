@@ -679,7 +679,7 @@ static bool receive(int requests, struct request *request)
 /* Gives the descriptors their numbers, those in the text. Copies of them close with exec. */
 static void number_descriptors(const struct request *request)
 {
-	int numbers[16], highest = 0;
+	int numbers[16] = { 0 }, highest = 0;
 	const char *text = request->text;
 
 	for (size_t i = 0; i < request->count; i++) {
@@ -690,7 +690,7 @@ static void number_descriptors(const struct request *request)
 			highest = numbers[i];
 	}
 	/* First out of each other's way. */
-	int moved[16];
+	int moved[16] = { 0 };
 	for (size_t i = 0; i < request->count; i++) {
 		moved[i] = fcntl(request->descriptors[i], F_DUPFD_CLOEXEC, highest + 1);
 		if (moved[i] < 0)
