@@ -125,13 +125,16 @@ def _exhibit(folder: Path, lab: str, name: str, entry: Mapping[str, object]) -> 
 Graded = tuple[Exhibit, Result]
 
 
-def grade(exhibits: Sequence[Exhibit], graders: Graders) -> Generator[Graded, None, None]:
+def grade(
+    exhibits: Sequence[Exhibit], graders: Graders, tier: str = ""
+) -> Generator[Graded, None, None]:
     """Each with its record, in the order in which they are done. To be closed, if not taken whole.
 
+    ``tier``: as in worker.Options, by default that of everybody's own program.
     Raises GraderError where there is no record, and KeyboardInterrupt.
     """
     inbox: Inbox[tuple[Exhibit, Future[str] | Exception]] = Inbox()
-    tasks = [(one, _task(one)) for one in exhibits]
+    tasks = [(one, _task(one, tier)) for one in exhibits]
     with interrupts.told_to(inbox), closing(grade_all(tasks, graders, inbox)) as gradings:
         for one, judged in gradings:
             if isinstance(judged, str):
@@ -139,6 +142,7 @@ def grade(exhibits: Sequence[Exhibit], graders: Graders) -> Generator[Graded, No
             yield one, judged
 
 
-def _task(exhibit: Exhibit) -> Task:
+def _task(exhibit: Exhibit, tier: str) -> Task:
     files = {"server.c": exhibit.source.encode()}
-    return Task(exhibit.lab, files, exhibit.name, Options(trusted=True))  # they are the kit's own
+    options = Options(tier=tier, trusted=True)  # they are the kit's own
+    return Task(exhibit.lab, files, exhibit.name, options)
