@@ -93,7 +93,7 @@ def _takes_every_port(launch: Launcher) -> None:
         return
     for port in (1, 65535):
         tried, server = _port_tried(launch, port)
-        if tried == port:
+        if tried == port or not 0 <= tried <= 65535:  # no port: it scribbles where the probe tells
             continue
         usual = launch.new_port()
         if _port_tried(launch, usual)[0] != usual:
