@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -334,7 +334,6 @@ class Contained:
                 self.reached.add("disk")
 
     def _discard(self) -> None:
-        _sockets.discard(self._control)
         self._control.close()
         self._holds.close()
 
@@ -376,34 +375,27 @@ class Sandbox:
         self, *, reads: Sequence[Path], writes: Sequence[Path] = (), scratch: Path | None = None
     ) -> None:
         self.scratch = scratch
-        self._holds = ExitStack()
         try:
-            self.uid = self._holds.enter_context(tiers.private_uid()) if os.geteuid() == 0 else 0
-            self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._holds.callback(self._requests.close)
-            _sockets.add(self._requests)
-            self._holds.callback(_sockets.discard, self._requests)
-            if self.uid:
-                for path in writes:
-                    os.chown(path, self.uid, self.uid)
-            with theirs, keeper().open("rb") as keeper_file:
-                command = tiers.sandbox(
-                    str(keeper()),
-                    uid=self.uid,
-                    reads=reads,
-                    writes=writes,
-                    scratch=scratch,
-                    keeper_file=keeper_file.fileno(),
-                    requests=theirs.fileno(),
-                )
-                descriptors = [theirs.fileno(), keeper_file.fileno()]
-                self._bwrap = _popen(command, cwd="/", pass_fds=descriptors)
+            with ExitStack() as holds, keeper().open("rb") as keeper_file:
+                self.uid = holds.enter_context(tiers.private_uid()) if os.geteuid() == 0 else 0
+                _give(writes, self.uid)
+                self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                _hold(self._requests, holds)
+                with theirs:
+                    command = tiers.sandbox(
+                        str(keeper()),
+                        uid=self.uid,
+                        reads=reads,
+                        writes=writes,
+                        scratch=scratch,
+                        keeper_file=keeper_file.fileno(),
+                        requests=theirs.fileno(),
+                    )
+                    descriptors = [theirs.fileno(), keeper_file.fileno()]
+                    self._bwrap = _popen(command, cwd="/", pass_fds=descriptors)
+                self._holds = holds.pop_all()  # what is given back at the end
         except OSError as problem:
-            self._holds.close()
             raise GraderError(f"cannot start a sandbox: {problem.strerror}") from problem
-        except GraderError:
-            self._holds.close()
-            raise
 
     @property
     def has_ended(self) -> bool:
@@ -425,7 +417,6 @@ class Sandbox:
 
     def end(self) -> None:
         """Ends it, and with it all that is in there."""
-        _sockets.discard(self._requests)
         self._requests.close()
         try:
             self._bwrap.wait(SETTLE_SECONDS)
@@ -471,8 +462,6 @@ def start(
     limits = limits or limit_table.usual()
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # who says it: see _listen
-    _sockets.add(ours)
-    holds = ExitStack()
     filtered = _filter(traced)
     options = [
         *_limit_options(limits),
@@ -486,10 +475,11 @@ def start(
     strangers = os.listdir("/proc")  # who was there before
     keeping = on_disk = None
     try:
-        with theirs:
+        with theirs, ExitStack() as holding:
+            _hold(ours, holding)
             if tiers.tier() == tiers.BWRAP:
                 if sandbox is None:
-                    sandbox = holds.enter_context(
+                    sandbox = holding.enter_context(
                         Sandbox(reads=reads, writes=writes, scratch=scratch)
                     )
                 uid = sandbox.uid
@@ -499,13 +489,12 @@ def start(
                     files = [nothing.fileno(), stdout, stderr]
                     sandbox.start([*options, *arguments], [*files, *descriptors])
             else:
-                uid = _user(beside, holds)
+                uid = _user(beside, holding)
                 if scratch:
                     on_disk = scratch
                     on_disk.mkdir(exist_ok=True)
                     writes = [*writes, on_disk]
-                for path in writes if uid else []:
-                    os.chown(path, uid, uid)
+                _give(writes, uid)
                 options += ["-u", str(uid)] if uid else []
                 options += _place_options(reads, writes)
                 keeping = _popen(
@@ -515,14 +504,16 @@ def start(
                     stderr=stderr,
                     pass_fds=descriptors,
                 )
-    except (OSError, GraderError) as problem:
-        ours.close()
-        _sockets.discard(ours)
-        holds.close()
-        if isinstance(problem, GraderError):
-            raise
+            holds = holding.pop_all()
+    except OSError as problem:
         raise GraderError(f"cannot start a process: {problem.strerror}") from problem
     return Contained(keeping, ours, holds, limits, on_disk, uid, strangers)
+
+
+def _give(paths: Iterable[Path], uid: int) -> None:
+    """Makes them that user's; 0: as they are."""
+    for path in paths if uid else []:
+        os.chown(path, uid, uid)
 
 
 def _user(beside: Contained | None, holds: ExitStack) -> int:
@@ -596,6 +587,13 @@ def _size_of(folder: Path) -> int:
 
 # Our ends of the sockets of all keepers and sandboxes that may be running.
 _sockets: set[socket.socket] = set()
+
+
+def _hold(ours: socket.socket, holds: ExitStack) -> None:
+    """Such an end, until those holds are closed."""
+    holds.enter_context(ours)
+    _sockets.add(ours)
+    holds.callback(_sockets.discard, ours)
 
 
 def end_all() -> None:

@@ -293,8 +293,7 @@ def private_uid() -> Iterator[int]:
     """
     for _ in range(1000):
         uid = random.choice(UIDS)
-        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        with lock:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
             try:
                 lock.bind(f"\0forklab-uid-{uid}")
             except OSError:
