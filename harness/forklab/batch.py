@@ -62,7 +62,7 @@ def batch(
         console.print(plain(line), soft_wrap=True)
     if graders is None:
         request = replace(request, options=_contained(request.options, console))
-        graders = here(request.jobs)
+        graders = here(request.jobs, pinned=True)
     with store.opened(request.out, store.kit_of(request.options)) as records:
         _set_aside(request, records, console)
         faults = _grade_missing(found, records, request, graders, console)

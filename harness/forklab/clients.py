@@ -30,6 +30,7 @@ class Patience(Protocol):
 
     port: int
     napped: float  # seconds so far that were waited while the server slept, to wake by itself
+    room: int  # for so many more clients there is room in its queue, as far as was looked
 
     def wait_for(self, condition: Callable[[], T], readable: Sequence[socket.socket] = ()) -> T: ...
 
@@ -62,8 +63,9 @@ class Client:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         # What one send call takes is one segment for the server, as far as TCP allows.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tcp.room(patience.port) <= 1:
-            patience.wait_for(lambda: tcp.room(patience.port) > 1)  # it may be about to accept
+        if patience.room <= 1:
+            patience.room = patience.wait_for(self._room)  # it may be about to accept
+        patience.room -= 1
         problem = self._socket.connect_ex(("127.0.0.1", patience.port))
         if problem == errno.EINPROGRESS:
             problem = self._wait_for(self._progress) or errno.EINPROGRESS
@@ -89,6 +91,11 @@ class Client:
         The option has to be set again and again (tcp(7), TCP_QUICKACK).
         """
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def _room(self) -> int:
+        """How many clients the server's queue takes, if there is room for more than one."""
+        room = tcp.room(self._patience.port)
+        return room if room > 1 else 0
 
     def _progress(self) -> int:
         """How connecting goes: EISCONN when it is done, another error, or 0 while it takes."""

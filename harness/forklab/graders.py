@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice
 from typing import TypeVar
 
 from forklab import contain, worker
@@ -42,19 +42,27 @@ class Graders:
 
 
 def usual_jobs() -> int:
-    """How many gradings side by side keep this machine busy: three for two processors.
-
-    A grading also waits: for a server to start, for silence to hold.
-    """
-    return len(os.sched_getaffinity(0)) * 3 // 2
+    """How many gradings side by side keep this machine busy: one for each processor."""
+    return len(os.sched_getaffinity(0))
 
 
 @contextmanager
-def here(jobs: int | None = None) -> Iterator[Graders]:
-    """Threads of this process, with a worker process each; none is left afterwards."""
+def here(jobs: int | None = None, pinned: bool = False) -> Iterator[Graders]:
+    """Threads of this process, with a worker process each; none is left afterwards.
+
+    ``pinned``: each keeps to one processor with all that it starts, and no two to the same while
+    there are others. Many gradings are done sooner so: server and clients are in turn anyway, and
+    waking somebody on another processor takes longer.
+    """
     jobs = jobs or usual_jobs()
+    processors = cycle(sorted(os.sched_getaffinity(0)))
+
+    def take_processor() -> None:
+        if pinned:  # this thread, and what it starts (sched_setaffinity(2))
+            os.sched_setaffinity(0, [next(processors)])
+
     try:
-        with ThreadPoolExecutor(jobs, thread_name_prefix="grader") as pool:
+        with ThreadPoolExecutor(jobs, "grader", initializer=take_processor) as pool:
             yield Graders(pool, 2 * jobs, f"{jobs} at a time", worker.interrupt_all)
     finally:
         worker.end_all()

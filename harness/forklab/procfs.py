@@ -266,7 +266,7 @@ class Rest:
     """What one thread was doing when we looked. Two equal ones: it did not run in between."""
 
     state: str
-    has_run: str  # how long and how often, ever
+    has_run: str  # how long and how often, ever; "" if it has ended
 
     @property
     def is_asleep(self) -> bool:
@@ -283,24 +283,25 @@ def rests(pid: int) -> dict[tuple[int, int], Rest]:
         tasks = [str(pid)] if one.threads == 1 else os.listdir(f"/proc/{pid}/task")
         for task in tasks:
             with suppress(*GONE):
-                state = one.state if len(tasks) == 1 else _state_of(pid, task)
+                state = one.state if len(tasks) == 1 else _state_of(pid, int(task))
                 if state == "D" and _syscall_words(pid, int(task))[:1] in _VFORKS:
                     state = "S"  # a parent in vfork waits for its child in this state
-                found[pid, int(task)] = Rest(state, _has_run(pid, task))
+                has_run = "" if state in "ZX" else _has_run(pid, int(task))
+                found[pid, int(task)] = Rest(state, has_run)
     return found
 
 
-def _state_of(pid: int, task: str) -> str:
-    text = _read(f"/proc/{pid}/task/{task}/stat")
+def _state_of(pid: int, tid: int) -> str:
+    text = _read(f"/proc/{pid}/task/{tid}/stat")
     return text[text.rindex(")") + 2]
 
 
-def _has_run(pid: int, task: str) -> str:
+def _has_run(pid: int, tid: int) -> str:
     """Time on a processor, time of waiting for one, and how often it got one."""
-    counts = _read(f"/proc/{pid}/task/{task}/schedstat")
+    counts = _read(f"/proc/{pid}/task/{tid}/schedstat")
     if counts.startswith("0 0 0"):  # a kernel that doesn't count them: its context switches
         names = "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"
-        counts = " ".join(_status_fields(f"/proc/{pid}/task/{task}/status", *names))
+        counts = " ".join(_status_fields(f"/proc/{pid}/task/{tid}/status", *names))
     return counts
 
 
@@ -370,3 +371,17 @@ def sleep_of(pid: int, tid: int) -> Sleep:
     value = arguments[index]
     has_none = value == 0 if kind == "null" else bool(value & 0x8000_0000)
     return Sleep.FOR_EVER if has_none else Sleep.TIMED
+
+
+def sleep_since(pid: int, tid: int, first: Rest) -> Sleep:
+    """How a thread sleeps that slept when it was first looked at; NONE if it has run since."""
+    if first.state in "ZX":
+        return Sleep.FOR_EVER
+    is_stopped = first.state in "Tt"
+    sleep = Sleep.FOR_EVER if is_stopped else sleep_of(pid, tid)
+    with suppress(*GONE):
+        # Only where the kernel told the call, it has seen that the thread is asleep.
+        is_sure = sleep == Sleep.FOR_EVER and not is_stopped
+        if is_sure or _state_of(pid, tid) == first.state:
+            return sleep if _has_run(pid, tid) == first.has_run else Sleep.NONE
+    return Sleep.NONE

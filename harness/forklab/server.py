@@ -28,6 +28,7 @@ from forklab.errors import GraderError
 from forklab.limits import Limits, usual
 from forklab.probe import Probe
 from forklab.procfs import Process, Sleep
+from forklab.tcp import TcpSocket
 
 T = TypeVar("T")
 
@@ -39,6 +40,7 @@ RESTLESS_NAPS = 1.2  # the same, for a program that was seen to nap and wake wit
 CPU_SECONDS = 1.0  # of CPU time burnt without getting there
 RESTLESS_SECONDS = 0.05  # of CPU time, for a program that was seen never to sleep
 WALL_SECONDS = 60.0  # whatever happens
+UNASKED_SECONDS = 0.01  # a wait that is over sooner does not ask for the CPU time
 SURE_SECONDS = 0.02  # how long "nothing will happen" has to hold
 
 USUAL_SECONDS = 0.002  # of CPU time, for what slowness() computes
@@ -96,6 +98,16 @@ class Listener:
 _spare_files: list[BinaryIO] = []
 
 
+def spare_files(folder: Path, count: int) -> None:
+    """Makes files for what servers print before there are any, for all that this process forks."""
+    _spare_files.extend(_new_file(folder) for _ in range(count))
+
+
+def _new_file(folder: Path) -> BinaryIO:
+    made = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+    return cast(BinaryIO, made)
+
+
 class _Words:
     """A file without a name, for what a server prints.
 
@@ -107,10 +119,10 @@ class _Words:
         self._is_given_back = False
         if _spare_files:
             self._file = _spare_files.pop()
+            _make_empty(self._file)  # should a grader have been killed that had it before
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            made = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
-            self._file = cast(BinaryIO, made)
+            self._file = _new_file(folder)
 
     @property
     def path(self) -> Path:
@@ -118,7 +130,16 @@ class _Words:
 
         (fcntl(2): F_SETFL changes them for all who share an open file description.)
         """
-        return Path(f"/proc/self/fd/{self._file.fileno()}")
+        return Path(_path(self._file))
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """A descriptor for who writes to it."""
+        descriptor = os.open(_path(self._file), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def read(self) -> bytes:
         return os.pread(self._file.fileno(), self.size, 0)
@@ -135,8 +156,20 @@ class _Words:
             weakref.finalize(self, _make_spare, self._file)
 
 
+def _path(file: BinaryIO) -> str:
+    return f"/proc/self/fd/{file.fileno()}"
+
+
+def _make_empty(file: BinaryIO) -> None:
+    """Not by ftruncate(2): ext4 would take it for a file that is being replaced, and write what a
+    server prints to the disk when it ends (ext4(5), auto_da_alloc). A close is the end of that.
+    """
+    if os.fstat(file.fileno()).st_size:
+        os.close(os.open(_path(file), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC))
+
+
 def _make_spare(file: BinaryIO) -> None:
-    file.truncate(0)
+    _make_empty(file)
     _spare_files.append(file)
 
 
@@ -184,13 +217,13 @@ class Server:
             folder.chmod(0o755)
         env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", **(env or {})}
         env |= probe.env if probe else {}
-        with self._stdout.path.open("wb") as out, self._stderr.path.open("wb") as err:
+        with self._stdout.opened() as out, self._stderr.opened() as err:
             self._contained: contain.Contained = contain.start(
                 [*tracer, binary, *arguments],
                 cwd=home,
                 env=env,
-                stdout=out.fileno(),
-                stderr=err.fileno(),
+                stdout=out,
+                stderr=err,
                 limits=self._limits,
                 reads=[*([probe.library] if probe else []), *([binary] if tracer else [])],
                 writes=[log] if log else [],
@@ -206,6 +239,7 @@ class Server:
         self.restless = False  # it was waited for to sleep, and didn't
         self.fidgets = False  # it was waited for while it napped, in vain
         self.napped = 0.0  # seconds that it was waited for while it slept, to wake by itself
+        self.room = 0  # in its queue, as far as was looked: see Client
 
     def __enter__(self) -> Server:
         return self
@@ -257,9 +291,12 @@ class Server:
 
     def family(self) -> list[Process]:
         """The server and all its descendants, zombies too, those that daemonised too."""
-        members = self._contained.family.members()
-        self.most_processes = max(self.most_processes, len(members))
-        return members
+        return [one for pid in self._pids() if (one := procfs.process(pid)) is not None]
+
+    def _pids(self) -> list[int]:
+        pids = self._contained.family.pids()
+        self.most_processes = max(self.most_processes, len(pids))
+        return pids
 
     def children(self) -> list[Process]:
         """The server's own children, zombies too."""
@@ -292,13 +329,15 @@ class Server:
 
     def listeners(self) -> list[Listener]:
         """The sockets on which the server or a descendant listens."""
-        sockets = tcp.listeners()
+        return self._ours(tcp.listeners())
+
+    def _ours(self, sockets: Sequence[TcpSocket]) -> list[Listener]:
         if not sockets:
             return []
         holders: dict[int, list[int]] = {}
-        for member in self.family():
-            for inode in procfs.socket_inodes(member.pid):
-                holders.setdefault(inode, []).append(member.pid)
+        for pid in self._pids():
+            for inode in procfs.socket_inodes(pid):
+                holders.setdefault(inode, []).append(pid)
         return [
             Listener(one.port, one.inode, one.serves_everyone, tuple(holders[one.inode]))
             for one in sockets
@@ -318,7 +357,7 @@ class Server:
 
     def is_listening(self) -> bool:
         """Whether it, or a descendant, listens on its port."""
-        return any(one.port == self.port for one in self.listeners())
+        return bool(self._ours(tcp.listeners_on(self.port)))
 
     def cpu_seconds(self) -> float:
         """Seconds of CPU time that the server and its living descendants have used."""
@@ -389,7 +428,7 @@ class Server:
         if value := condition():
             return value
         began = time.monotonic()
-        cpu_at_start: float | None = None  # at the first look
+        cpu_before: float | None = None  # seconds, when it was first asked for
         most_cpu = (cpu or CPU_SECONDS) * slowness()
         nap: _AtRest | None = None
         nap_began = looked = began
@@ -407,10 +446,11 @@ class Server:
             rest = self._rest()
             now = time.monotonic()
             if rest is None:
-                if cpu_at_start is None:
-                    cpu_at_start = self.cpu_seconds()
                 may_have_burnt = (now - began) * PROCESSORS
-                if may_have_burnt > most_cpu and self.cpu_seconds() - cpu_at_start > most_cpu:
+                if cpu_before is None:
+                    if now - began > UNASKED_SECONDS:
+                        cpu_before = self.cpu_seconds()
+                elif may_have_burnt > most_cpu and self.cpu_seconds() - cpu_before > most_cpu:
                     return self._at_last(condition)
             else:
                 # A long pause may be the machine's fault, and does not count as its nap.
@@ -457,36 +497,30 @@ class Server:
     def sleeps(self, pid: int) -> bool:
         """Whether that one process of the family is asleep and does not run meanwhile."""
         first = procfs.rests(pid)
-        return (
-            all(rest.is_asleep for rest in first.values())
-            and not any(procfs.sleep_of(*ids) == Sleep.NONE for ids in first)
-            and procfs.rests(pid) == first
+        return all(rest.is_asleep for rest in first.values()) and not any(
+            procfs.sleep_since(*ids, rest) == Sleep.NONE for ids, rest in first.items()
         )
 
     def _rest(self) -> _AtRest | None:
         """None while something runs, or a packet is under way.
 
-        No thread has run between two looks that show the same count of context switches, so at
-        the moment between them all slept at once; the sockets are looked at in that moment.
+        Each thread is looked at twice. Who slept at the first look, sleeps at the second, and has
+        not run in between, slept all the time; so at the moment between the two looks all slept at
+        once. The sockets are looked at in that moment.
         """
-        first = self._rests()
-        if not all(rest.is_asleep for rest in first.values()):
+        pids = self._pids()
+        first: dict[tuple[int, int], procfs.Rest] = {}
+        for pid in pids:
+            rests = procfs.rests(pid)
+            if not all(rest.is_asleep for rest in rests.values()):
+                return None
+            first |= rests
+        if not tcp.is_quiet(self.port):
             return None
-        sleeps = {procfs.sleep_of(*ids) for ids, rest in first.items() if rest.state not in "TtZX"}
-        if Sleep.NONE in sleeps:
-            return None
-        quiet = tcp.is_quiet(self.port)
-        if not quiet or self._rests() != first:
+        sleeps = {procfs.sleep_since(*ids, rest) for ids, rest in first.items()}
+        if Sleep.NONE in sleeps or self._pids() != pids:
             return None
         return _AtRest(first, for_ever=Sleep.TIMED not in sleeps)
-
-    def _rests(self) -> dict[tuple[int, int], procfs.Rest]:
-        found = {}
-        pids = self._contained.family.pids()
-        self.most_processes = max(self.most_processes, len(pids))
-        for pid in pids:
-            found.update(procfs.rests(pid))
-        return found
 
     @staticmethod
     def _poll_until(condition: Callable[[], bool], what: str) -> None:

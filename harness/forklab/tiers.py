@@ -162,35 +162,48 @@ def leave_network() -> None:
         return
     uid, gid = os.geteuid(), os.getegid()
     try:
-        system_call("unshare", CLONE_NEWNET | (CLONE_NEWUSER if uid else 0))
         if uid:  # there we are who we were (user_namespaces(7))
+            system_call("unshare", CLONE_NEWUSER)
             Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
             Path("/proc/self/setgroups").write_text("deny")
             Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
-        _leave_for_small_network()
+        system_call("unshare", CLONE_NEWNET)
+    except OSError as problem:
+        raise GraderError(f"no network of our own: {problem.strerror}") from problem
+    renew_network()
+
+
+def renew_network() -> None:
+    """From a network of our own to the next one, in which nothing is left of old connections.
+
+    On the other tiers nothing. The process must not have threads. Raises GraderError.
+    """
+    if tier() != BWRAP:
+        return
+    try:
+        # A look at the sockets walks through the whole table of connections, and this machine's may
+        # be for 262144 of them. A kernel before 6.1 has one table for all networks.
+        with suppress(OSError):
+            _write_settings(tcp_child_ehash_entries="128")
+        system_call("unshare", CLONE_NEWNET)
         with socket.socket() as any_socket:
             fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
     except OSError as problem:
         raise GraderError(f"no network of our own: {problem.strerror}") from problem
-
-
-def _leave_for_small_network() -> None:
-    """From a network of our own to another one, with a table of connections of its own.
-
-    Each look at the sockets walks through the whole table, and this machine's may be for 262144
-    connections. And a stream that no buffer holds need be no longer than the buffers. A kernel
-    before 6.1 knows no such tables.
-    """
-    settings = Path("/proc/sys/net/ipv4")
-    # The kernel makes them as small as the table.
-    limits = [settings / name for name in ("tcp_max_tw_buckets", "tcp_max_syn_backlog")]
     with suppress(OSError):
-        usual = [limit.read_text(encoding="ascii") for limit in limits]
-        (settings / "tcp_child_ehash_entries").write_text("2048", encoding="ascii")
-        system_call("unshare", CLONE_NEWNET)
-        for limit, value in zip(limits, usual, strict=True):
-            limit.write_text(value, encoding="ascii")
-        (settings / "tcp_wmem").write_text(f"4096 16384 {1 << 20}", encoding="ascii")
+        # These the kernel makes as small as the table. And a stream that no buffer holds need be
+        # no longer than the buffers.
+        _write_settings(
+            tcp_max_tw_buckets="131072",
+            tcp_max_syn_backlog="4096",
+            tcp_wmem=f"4096 16384 {1 << 20}",
+        )
+
+
+def _write_settings(**settings: str) -> None:
+    """Settings of our network (tcp(7))."""
+    for name, value in settings.items():
+        Path("/proc/sys/net/ipv4", name).write_text(value, encoding="ascii")
 
 
 def leave_processes() -> int:

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from forklab import contain, limits, paths, tiers
 from forklab.contain import Exit
 from forklab.errors import GraderError, UsageError
-from forklab.server import slowness
+from forklab.server import slowness, spare_files
 
 if TYPE_CHECKING:
     import pytest
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 # still there so many times later hangs.
 PATIENCE = 1.25
 START_SECONDS = 120.0  # until a worker is ready, on a machine of usual speed
+SPARE_FILES = 32  # what a check's servers print to, two each
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
@@ -276,6 +277,7 @@ def _get_ready(folder: Path) -> None:
     with open(os.devnull, "wb") as file:
         nothing = file.fileno()  # compiles the keeper, and finds out what the machine has:
         contain.start(["/bin/true"], cwd=folder, env={}, stdout=nothing, stderr=nothing).end()
+    spare_files(folder, SPARE_FILES)
 
 
 def _serve(client: _Client, options: Mapping[str, Any], folder: Path) -> None:
@@ -399,6 +401,7 @@ class Serving:
             self._client.close()
             gc.disable()  # there is no half second's worth of garbage
             try:
+                tiers.renew_network()
                 answer = {"record": self._graded(request, session, folder)}
             except GraderError as problem:
                 answer = {"problem": str(problem)}

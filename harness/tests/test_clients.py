@@ -51,6 +51,7 @@ class Peer:
             self._serve(conn)
 
     napped = 0.0
+    room = 0
 
     def wait_for(self, condition: Callable[[], T], readable: Sequence[socket.socket] = ()) -> T:
         end = time.monotonic() + self._seconds

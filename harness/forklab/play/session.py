@@ -20,6 +20,7 @@ class Impatience:
     """Waits for nothing (forklab.clients.Patience): the screen must go on."""
 
     napped = 0.0
+    room = 0
 
     def __init__(self, port: int) -> None:
         self.port = port
