@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -92,9 +92,11 @@ class Submission:
         self._holds = ExitStack()
         self._sandbox: contain.Sandbox | None = None
         self._builds: dict[str, Built | GraderError] = {}
+        kinds: dict[str, tuple[str, ...]] = {"plain": (), "sanitized": SANITIZERS}
+        self._compiling = self._sandbox_of_compilers([folder / kind for kind in kinds])
         self._threads = {
             kind: threading.Thread(target=self._build, args=(kind, flags), daemon=True)
-            for kind, flags in (("plain", ()), ("sanitized", SANITIZERS))
+            for kind, flags in kinds.items()
         }
         for thread in self._threads.values():
             thread.start()
@@ -128,6 +130,20 @@ class Submission:
             self._sandbox = self._new_sandbox()
         return self._sandbox
 
+    def _sandbox_of_compilers(self, folders: Sequence[Path]) -> contain.Sandbox | None:
+        """What all builds go on in, on tier bwrap. Raises GraderError."""
+        if tiers.tier() != tiers.BWRAP:
+            return None
+        for folder in folders:
+            _out(folder).mkdir(parents=True)
+        return self._holds.enter_context(
+            contain.Sandbox(
+                reads=[*folders, *_outside_the_system(contain.compiler())],
+                writes=[_out(folder) for folder in folders],
+                scratch=self.folder / "scratch",
+            )
+        )
+
     def _new_sandbox(self) -> contain.Sandbox:
         reads = [self.probe_folder, *(_out(self.folder / kind) for kind in self._threads)]
         for folder in reads:
@@ -159,15 +175,24 @@ class Submission:
 
     def _build(self, kind: str, flags: tuple[str, ...]) -> None:
         try:
-            self._builds[kind] = compile_program(self.source, self.folder / kind, flags)
+            folder = self.folder / kind
+            self._builds[kind] = compile_program(self.source, folder, flags, self._compiling)
         except GraderError as problem:
             self._builds[kind] = problem
         except Exception as problem:
             self._builds[kind] = GraderError(f"compiling went wrong in the grader: {problem!r}")
 
 
-def compile_program(source: Path, folder: Path, flags: tuple[str, ...] = ()) -> Built:
-    """Compiles ``source``, with what it uses of labs/common, into a folder below ``folder``."""
+def compile_program(
+    source: Path,
+    folder: Path,
+    flags: tuple[str, ...] = (),
+    sandbox: contain.Sandbox | None = None,
+) -> Built:
+    """Compiles ``source``, with what it uses of labs/common, into a folder below ``folder``.
+
+    ``sandbox``: one in which ``folder`` can be read, and that folder below it written to.
+    """
     _out(folder).mkdir(parents=True, exist_ok=True)
     _copy_sources(source, folder)
     library = _common_library(flags)
@@ -179,7 +204,7 @@ def compile_program(source: Path, folder: Path, flags: tuple[str, ...] = ()) -> 
         *("-Wl,--allow-multiple-definition,--allow-shlib-undefined", "-o", "out/server"),
     ]
     started = time.monotonic()
-    ended, output, limits = _run(command, folder)
+    ended, output, limits = _run(command, folder, sandbox)
     seconds = time.monotonic() - started
     binary = _out(folder) / "server"
     if ended is not None and ended.ok and binary.is_file():
@@ -212,14 +237,18 @@ def _copy_sources(source: Path, folder: Path) -> None:
         raise GraderError(f"cannot copy {source} to {folder}: {problem.strerror}") from problem
 
 
-def _run(command: list[str], folder: Path) -> tuple[contain.Exit | None, str, dict[str, str]]:
+def _run(
+    command: list[str], folder: Path, sandbox: contain.Sandbox | None
+) -> tuple[contain.Exit | None, str, dict[str, str]]:
     """Runs the compiler contained.
 
     How it ended (None: it was stopped), what it said, and the limits that it came to.
     """
+    # Not on the disk, in a sandbox: some file systems would write there all that is put into it.
+    scratch = sandbox.scratch if sandbox else folder.with_name(f"{folder.name}-scratch")
     environment = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-        "TMPDIR": str(_out(folder)),
+        "TMPDIR": str(scratch),
         "LC_ALL": "C",
     }
     said = folder / "compiler-output"
@@ -234,6 +263,8 @@ def _run(command: list[str], folder: Path) -> tuple[contain.Exit | None, str, di
             limits=COMPILE_LIMITS,
             reads=_outside_the_system(command[0]),
             writes=[_out(folder)],
+            scratch=scratch,
+            sandbox=sandbox,
         ) as compiling,
     ):
         ended = compiling.wait(COMPILE_LIMITS.wall)

@@ -139,6 +139,7 @@ SYSTEM = (
 )
 
 
+@functools.cache
 def is_of_the_system(path: str | Path) -> bool:
     """Whether every program can read that file anyway."""
     return os.path.realpath(path).startswith(tuple(f"{folder}/" for folder in SYSTEM))

@@ -18,6 +18,7 @@ from forklab.lessons.survival import CRASHES, KILLS, expect_alive, expect_servic
 from forklab.lessons.traffic import (
     ALL_BYTES,
     HELLO,
+    MANY_BYTES,
     MESSAGES,
     long_stream_size,
     long_text,
@@ -68,7 +69,7 @@ def echoes_every_byte(client: Client) -> None:
     expect_echo(client, b"before\0after\n")
     expect_echo(client, b"carriage return\r\n")
     expect_echo(client, ALL_BYTES + b"\0" * 100 + b"\n")
-    expect_echo(client, random_bytes(100_000))
+    expect_echo(client, random_bytes(MANY_BYTES))
     got = client.ask(b"no newline")
     compare(client, b"no newline", got, None if got else "waits-for-a-newline")
     for word in (b"exit\n", b"END\n", b"quit\n", b"q\n", b"Q\n"):

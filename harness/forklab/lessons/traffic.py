@@ -25,9 +25,13 @@ MESSAGES = (b"red fish, blue fish\n", b"one fish\n", b"two fish\n")
 ALL_BYTES = bytes(range(256))
 
 
+MANY_BYTES = 100_000  # random ones, in one message
+
+
 LONG_LINE = 4000  # bytes: a part of it may fit into a buffer where the whole doesn't
 
 
+@cache
 def random_bytes(size: int) -> bytes:
     """The same bytes every time, of all values, a newline at the end."""
     return random.Random(1).randbytes(size - 1) + b"\n"
