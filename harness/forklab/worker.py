@@ -448,7 +448,7 @@ class Serving:
 def _make_room_for_descriptors() -> None:
     """Has the kernel make the table of descriptors as large as it will be.
 
-    As long as there is one thread: with several, each time that it grows takes several milliseconds.
+    While there is one thread: with several, it takes milliseconds each time that it grows.
     """
     os.close(fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, MOST_DESCRIPTORS))
 

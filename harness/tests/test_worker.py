@@ -161,7 +161,9 @@ def test_when_the_batch_is_killed_nothing_is_left(tmp_path, tier):
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as batch:
         assert batch.stdout
         pid = int(batch.stdout.readline())
-        wait_until(lambda: any("/out/server " in one for one in running(f"/run-{pid}-").values()), "it")
+        wait_until(
+            lambda: any("/out/server " in one for one in running(f"/run-{pid}-").values()), "it"
+        )
         batch.kill()
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the worker's end")
     assert running(f"/run-{pid}-") == {}
