@@ -32,7 +32,13 @@ class Patience(Protocol):
     napped: float  # seconds so far that were waited while the server slept, to wake by itself
     room: int  # for so many more clients there is room in its queue, as far as was looked
 
-    def wait_for(self, condition: Callable[[], T], readable: Sequence[socket.socket] = ()) -> T: ...
+    def wait_for(
+        self,
+        condition: Callable[[], T],
+        readable: Sequence[socket.socket] = (),
+        *,
+        sure: float = ...,
+    ) -> T: ...
 
 
 @dataclass
@@ -242,7 +248,7 @@ class Client:
             if sent and slow:
                 continue
             # Not that its data end the pause: they are there already, and not to be read yet.
-            if not is_stuck and self._patience.wait_for(partial(self._has_room, rest)):
+            if not is_stuck and self._patience.wait_for(partial(self._has_room, rest), sure=0):
                 continue
             is_stuck = True
             if meanwhile:

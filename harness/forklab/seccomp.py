@@ -31,7 +31,7 @@ TRACING = ("ptrace", "process_vm_readv")
 UNKNOWN = ("clone3", "io_uring_setup")
 NEW_NAMESPACES = 0x7E02_0000  # CLONE_NEWUSER and its kind (clone(2)), as flags of clone
 
-_ALLOW, _ERRNO, _MASKED_EQUAL = 0x7FFF_0000, 0x0005_0000, 7
+_ALLOW, _ERRNO, _MASKED_EQUAL, _OPTIMIZE = 0x7FFF_0000, 0x0005_0000, 7, 8
 
 
 class _Comparison(ctypes.Structure):
@@ -67,6 +67,8 @@ def _write(file: Path, denied: Sequence[str]) -> None:
     library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(_ALLOW))
+    # A tree, since the kernel tries every call of them all at each start (libseccomp 2.5).
+    library.seccomp_attr_set(context, _OPTIMIZE, 2)
     rules: list[tuple[str, int, list[_Comparison]]] = [
         *((name, errno.EPERM, []) for name in denied),
         *((name, errno.ENOSYS, []) for name in UNKNOWN),

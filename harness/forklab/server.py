@@ -412,6 +412,7 @@ class Server:
         condition: Callable[[], T],
         readable: Sequence[socket.socket] = (),
         cpu: float | None = None,
+        sure: float = SURE_SECONDS,
     ) -> T:
         """Waits until ``condition()`` is true and returns its value; false if it will never be.
 
@@ -423,7 +424,8 @@ class Server:
         counting those in which we got no processor ourselves.
 
         ``readable`` are sockets of ours: their data ends a pause early. ``cpu``: another limit for
-        the CPU time, in seconds.
+        the CPU time, in seconds. ``sure``: how many seconds it must hold that only we could wake
+        them; 0 where no verdict hangs on it.
         """
         if value := condition():
             return value
@@ -459,7 +461,7 @@ class Server:
                     self.napped += min(now - looked, LONGEST_LOOK)
                 if nap is None or rest.threads != nap.threads:  # it was awake in between
                     nap, nap_began = rest, now
-                if now - nap_began >= (SURE_SECONDS if rest.for_ever else TIMER_SECONDS):
+                if now - nap_began >= (sure if rest.for_ever else TIMER_SECONDS):
                     return self._at_last(condition)
                 if napped >= (RESTLESS_NAPS if self.fidgets else NAPS_SECONDS):
                     self.fidgets = True

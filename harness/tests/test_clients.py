@@ -53,7 +53,9 @@ class Peer:
     napped = 0.0
     room = 0
 
-    def wait_for(self, condition: Callable[[], T], readable: Sequence[socket.socket] = ()) -> T:
+    def wait_for(
+        self, condition: Callable[[], T], readable: Sequence[socket.socket] = (), *, sure: float = 0
+    ) -> T:
         end = time.monotonic() + self._seconds
         while not (value := condition()) and time.monotonic() < end:
             select.select(readable, [], [], 0.01)

@@ -25,7 +25,9 @@ class Impatience:
     def __init__(self, port: int) -> None:
         self.port = port
 
-    def wait_for(self, condition: Callable[[], T], readable: Sequence[socket] = ()) -> T:
+    def wait_for(
+        self, condition: Callable[[], T], readable: Sequence[socket] = (), *, sure: float = 0
+    ) -> T:
         return condition()
 
 

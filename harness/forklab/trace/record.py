@@ -28,7 +28,7 @@ from forklab.clients import Client, Clients
 from forklab.errors import GraderError
 from forklab.limits import usual
 from forklab.procfs import Process
-from forklab.server import Server, reserve_port
+from forklab.server import SURE_SECONDS, Server, reserve_port
 from forklab.trace import model
 from forklab.trace.places import Program
 from forklab.trace.recording import Look, Recording, Step
@@ -102,6 +102,7 @@ class TracedServer(Server):
         condition: Callable[[], T],
         readable: Sequence[socket.socket] = (),
         cpu: float | None = None,
+        sure: float = SURE_SECONDS,
     ) -> T:
         """As Server does."""
 
@@ -110,7 +111,7 @@ class TracedServer(Server):
                 raise Endless
             return condition()
 
-        return super().wait_for(checked, readable, cpu)
+        return super().wait_for(checked, readable, cpu, sure)
 
     def family(self) -> list[Process]:
         """The server and all its descendants, without strace."""
