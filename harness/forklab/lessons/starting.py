@@ -59,9 +59,12 @@ def _first_lines(text: str, most: int) -> str:
     return "\n".join(lines[:most] + ([f"... {len(lines) - most} more lines"] * (len(lines) > most)))
 
 
-def refuses_bad_arguments(launch: Launcher) -> None:
-    """Whatever is not one port, 1 to 65535, gets words, a non-zero exit and no socket."""
-    good = first_meeting(launch)
+def refuses_bad_arguments(launch: Launcher, good: Server | None = None) -> None:
+    """Whatever is not one port, 1 to 65535, gets words, a non-zero exit and no socket.
+
+    ``good``: one that was started with a port, if there is one already.
+    """
+    good = good or first_meeting(launch)
     if not good.listeners():
         first_fix(_listening_check(launch))
     good.end()
@@ -212,10 +215,10 @@ def _listening_check(launch: Launcher) -> str:
     return {"lab1": "1.3", "lab2": "2.3", "lab3": "3.2", "lab4": "4.2"}[launch.submission.lab]
 
 
-def listens_on_its_port(launch: Launcher) -> None:
+def listens_on_its_port(launch: Launcher) -> Server:
     """The server listens where it was told to, for everybody, and stays in the foreground.
 
-    What it does instead is remembered, where the rest can be judged all the same.
+    What it does instead is remembered, where the rest can be judged all the same. Returns it.
     """
     server = first_meeting(launch)
     (port,) = server.arguments
@@ -263,6 +266,7 @@ def listens_on_its_port(launch: Launcher) -> None:
         diagnosis="listens-on-one-address",
         goes_on=True,
     )
+    return server
 
 
 def _ended_early(server: Server) -> str:
@@ -335,7 +339,7 @@ def gate_stays_open() -> Iterator[None]:
 
 def listens_then_refuses(launch: Launcher) -> None:
     """Listens on its port; if it does, even on another one, it must also refuse bad arguments."""
-    listens_on_its_port(launch)
+    good = listens_on_its_port(launch)
     with gate_stays_open():
-        refuses_bad_arguments(launch)
+        refuses_bad_arguments(launch, good)
         restarts_at_once(launch)
