@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from forklab import paths, tiers
+from forklab import contain, paths, tiers
 from forklab.build import (
     COMPILE_LIMITS,
     MAX_OUTPUT,
     Built,
     Submission,
+    _linker,
     compile_program,
     find_source,
 )
@@ -257,3 +259,38 @@ def test_no_compiler_is_the_grader_s_error(tmp_path, shared_folder, monkeypatch)
         _ = made.plain
     with pytest.raises(GraderError, match="no-such-compiler"):
         _ = made.sanitized
+
+
+@pytest.mark.skipif(tiers.BWRAP not in tiers.available(), reason="takes tier bwrap")
+def test_both_builds_go_on_in_one_sandbox(tmp_path, shared_folder, monkeypatch):
+    sandboxes = []
+
+    class Counted(contain.Sandbox):
+        def __init__(self, **kept) -> None:
+            sandboxes.append(kept)
+            super().__init__(**kept)
+
+    monkeypatch.setattr(contain, "Sandbox", Counted)
+    tiers.choose(tiers.BWRAP)
+    source = tmp_path / "server.c"
+    source.write_text(MAIN)
+    with Submission("lab1", source, shared_folder / f"build-{next(_numbers)}") as submission:
+        assert submission.plain.ok
+        assert submission.sanitized.ok
+        assert len(sandboxes) == 1
+        assert not list(submission.folder.rglob("*.s"))  # what the compiler keeps for itself
+
+
+@pytest.mark.parametrize("place", [None, "/opt/of/somebody/ld.gold"])
+def test_without_a_faster_linker(build, monkeypatch, place):
+    monkeypatch.setattr(
+        shutil,
+        "which",
+        lambda name, which=shutil.which: place if name == "ld.gold" else which(name),
+    )
+    _linker.cache_clear()
+    try:
+        assert _linker() == ()
+        assert build(MAIN).ok
+    finally:
+        _linker.cache_clear()

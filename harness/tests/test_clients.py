@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import pytest
 
+from forklab import tcp
 from forklab.clients import Client, Clients, Crowd
 from forklab.echoes import around_difference, compare, difference, expect_echo, stops_at_nul
 from forklab.evidence import plain, transcript, visible
@@ -78,6 +79,22 @@ def visit(stack: ExitStack) -> Callable[..., Client]:
         return stack.enter_context(Clients(peer, greeting)).connect()
 
     return connect
+
+
+def test_the_queue_is_looked_at_when_it_may_be_full(stack, monkeypatch):
+    """A client takes one place; who has seen that there are many need not look each time."""
+    peer = Peer(echo, stack, 10.0)
+    looks: list[int] = []
+
+    def room(port: int) -> int:
+        looks.append(port)
+        return 4
+
+    monkeypatch.setattr(tcp, "room", room)
+    clients = stack.enter_context(Clients(peer))
+    for _ in range(7):
+        assert clients.connect().is_connected
+    assert looks == [peer.port] * 3  # before the first, the fourth and the seventh
 
 
 def words(client: Client) -> list[str]:

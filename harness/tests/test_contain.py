@@ -476,3 +476,67 @@ def _works(python: str, run: dict[str, Any]) -> bool:
     except (OSError, subprocess.CalledProcessError):
         return False
     return True
+
+
+def test_a_keeper_without_a_static_c_library(monkeypatch, tmp_path):
+    """It is built all the same; where nothing can be built, that is said."""
+    asked = []
+
+    def compile_tool(source: Path, target: Path, *flags: str) -> Path:
+        asked.append(flags)
+        if len(asked) < tries:
+            raise GraderError("does not build")
+        return target
+
+    monkeypatch.setattr(contain, "compile_tool", compile_tool)
+    tries = 2
+    assert contain.keeper().name == "keeper"
+    assert asked == [("-static",), ()]
+    tries = 9
+    with pytest.raises(GraderError, match="does not build"):
+        contain.keeper()
+
+
+OF_NETWORKS = """
+import os, socket
+from forklab import tcp, tiers
+
+TIME_WAIT = 6
+tiers.choose(tiers.BWRAP)
+tiers.leave_network()
+networks = [os.readlink("/proc/self/ns/net")]
+for _ in range(2):
+    with socket.create_server(("127.0.0.1", 12345)) as listener:
+        client = socket.create_connection(("127.0.0.1", 12345))
+        conn, _ = listener.accept()
+        client.close()
+        conn.close()
+    print(len(tcp._sockets([TIME_WAIT])))
+    print(open("/proc/sys/net/ipv4/tcp_ehash_entries").read().strip())
+    print(open("/proc/sys/net/ipv4/tcp_max_tw_buckets").read().strip())
+    tiers.renew_network()
+    networks.append(os.readlink("/proc/self/ns/net"))
+    print(len(tcp._sockets([TIME_WAIT])))
+print(len(set(networks)))
+"""
+
+
+@pytest.mark.skipif(tiers.BWRAP not in tiers.available(), reason="takes tier bwrap")
+@pytest.mark.skipif(
+    not Path("/proc/sys/net/ipv4/tcp_child_ehash_entries").exists(), reason="takes Linux 6.1"
+)
+def test_nothing_is_left_of_connections_in_the_next_network():
+    """Each has a small table of connections, and room for as many in TIME_WAIT as usual."""
+    done = subprocess.run(
+        [sys.executable, "-c", OF_NETWORKS], env=environment(), capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == ["1", "128", "131072", "0"] * 2 + ["3"]
+
+
+def test_no_network_of_one_s_own_on_the_other_tiers():
+    tiers.choose(tiers.available()[-1])
+    before = os.readlink("/proc/self/ns/net")
+    if tiers.tier() != tiers.BWRAP:
+        tiers.renew_network()
+        assert os.readlink("/proc/self/ns/net") == before

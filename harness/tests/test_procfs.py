@@ -175,6 +175,79 @@ def test_a_zombie_s_sleep_is_told_by_nobody(play):
     assert procfs.sleep_of(zombie.pid, zombie.pid) == Sleep.TIMED
 
 
+def at_rest(pid: int) -> procfs.Rest:
+    """How its only thread rests, once it does."""
+    found = wait_until(
+        lambda: [one for one in procfs.rests(pid).values() if one.is_asleep], "a first look"
+    )
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"), [("accept", Sleep.FOR_EVER), ("pause", Sleep.FOR_EVER)]
+)
+def test_who_slept_since_a_first_look(play, role, expected):
+    pid = play(role, "0").pid
+    wait_until(lambda: procfs.sleep_of(pid, pid) == expected, "the system call")
+    first = at_rest(pid)
+    assert {procfs.sleep_since(pid, pid, first) for _ in range(20)} == {expected}
+
+
+def test_who_naps_since_a_first_look(play):
+    pid = play("nap", "1000").pid
+    wait_until(lambda: procfs.sleep_of(pid, pid) == Sleep.TIMED, "a nap")
+
+    def told() -> Sleep:  # between two looks it may have woken: then the next two
+        return procfs.sleep_since(pid, pid, at_rest(pid))
+
+    wait_until(lambda: told() == Sleep.TIMED, "two looks at one nap")
+
+
+def test_who_has_run_since_a_first_look(play):
+    """It sleeps again in the same call, but it has stopped and gone on in between."""
+    pid = play("pause").pid
+    wait_until(lambda: procfs.sleep_of(pid, pid) == Sleep.FOR_EVER, "sleep")
+    first = at_rest(pid)
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state(pid) == "T", "a stop")
+    assert procfs.sleep_since(pid, pid, first) == Sleep.NONE
+    stopped = at_rest(pid)
+    assert procfs.sleep_since(pid, pid, stopped) == Sleep.FOR_EVER
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: state(pid) == "S", "sleep")
+    assert procfs.sleep_since(pid, pid, stopped) == Sleep.NONE
+    assert procfs.sleep_since(pid, pid, first) == Sleep.NONE
+
+
+def test_who_runs_since_a_first_look(play, gone):
+    pid = play("burn").pid
+    wait_until(lambda: procfs.sleep_of(pid, pid) == Sleep.NONE, "a loop")
+    seen = procfs.Rest("S", next(iter(procfs.rests(pid).values())).has_run)
+    assert procfs.sleep_since(pid, pid, seen) == Sleep.NONE
+    assert procfs.sleep_since(gone, gone, seen) == Sleep.NONE
+
+
+def test_a_zombie_sleeps_for_ever(play):
+    contained = play("zombie")
+    family = Family(contained.keeper_pid)
+    zombie = wait_until(lambda: [p for p in family.members() if p.is_zombie], "a zombie")[0]
+    first = at_rest(zombie.pid)
+    assert first == procfs.Rest("Z", "")
+    assert procfs.sleep_since(zombie.pid, zombie.pid, first) == Sleep.FOR_EVER
+
+
+def test_where_the_kernel_does_not_tell_the_call(play, monkeypatch):
+    """Its state then has to do, and that it may wake by itself is not to be ruled out."""
+    pid = play("pause").pid
+    wait_until(lambda: procfs.sleep_of(pid, pid) == Sleep.FOR_EVER, "sleep")
+    first = at_rest(pid)
+    monkeypatch.setattr(procfs, "_syscall_words", lambda pid, tid: [])
+    assert procfs.sleep_since(pid, pid, first) == Sleep.TIMED
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state(pid) == "T", "a stop")
+    assert procfs.sleep_since(pid, pid, first) == Sleep.NONE
+
+
 def test_cpu_time_is_of_those_who_burn_it(play):
     burner, sleeper = play("burn"), play("pause")
     wait_until(lambda: procfs.cpu_seconds(burner.pid) > 0.05, "some CPU time")

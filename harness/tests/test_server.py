@@ -367,6 +367,21 @@ def test_what_a_server_does_to_its_output_meets_nobody_else(shared_folder, mark)
         del one
 
 
+def test_what_others_printed_is_gone(actor, shared_folder, mark, monkeypatch):
+    """A file is used again, also one of a grader that was killed before it emptied it."""
+    monkeypatch.setattr(server, "_spare_files", [])
+    server.spare_files(shared_folder, 2)
+    for file in server._spare_files:
+        file.write(b"what another server said")
+    numbers = {file.fileno() for file in server._spare_files}
+    for _ in range(2):
+        with server.Server(actor, ["exit", "0", mark], 0, shared_folder / mark) as one:
+            one._contained.wait(30)
+            assert {one._stdout._file.fileno(), one._stderr._file.fileno()} == numbers
+            assert (one.stdout, one.stderr) == (b"", b"")
+        del one
+
+
 def test_many_servers_don_t_leave_descriptors_behind(actor, shared_folder, mark):
     def play(number: int) -> None:
         with server.Server(actor, ["pause", mark], 0, shared_folder / mark / str(number)):

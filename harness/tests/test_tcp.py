@@ -77,6 +77,19 @@ def _link(made: socket.socket) -> str:
     return os.readlink(f"/proc/self/fd/{made.fileno()}")
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "127.3.2.1", "::", "::1"])
+def test_listeners_on_a_port(way, stack, address):
+    """Found at once or in the list of all: the same."""
+    made = listener(stack, address)
+    port = made.getsockname()[1]
+    assert tcp.listeners_on(port) == find(port)
+    assert [f"socket:[{one.inode}]" for one in tcp.listeners_on(port)] == [_link(made)]
+    assert tcp.room(port) == (9 if way == "sock_diag" else 1)
+    made.close()
+    assert tcp.listeners_on(port) == []
+    assert tcp.room(port) == 0
+
+
 def test_both_ways_agree(stack, monkeypatch):
     ports = {listener(stack, address).getsockname()[1] for address in ("0.0.0.0", "127.0.0.1")}
     with suppress(OSError):
