@@ -198,11 +198,11 @@ def compile_program(
     library = _common_library(flags)
     shutil.copy(library, folder / library.name)
     command = [
-        *(contain.compiler(), *WARNINGS, *flags, f"./{source.name}", library.name),
+        *(contain.compiler(), *WARNINGS, *flags, *_linker(flags)),
+        *(f"./{source.name}", library.name),
         # A program may have a write_all of its own beside what it uses of ours: its own counts.
         # And whether the system's libraries are complete is not to be looked into each time.
-        *("-Wl,--allow-multiple-definition,--allow-shlib-undefined", *_linker()),
-        *("-o", "out/server"),
+        *("-Wl,--allow-multiple-definition,--allow-shlib-undefined", "-o", "out/server"),
     ]
     started = time.monotonic()
     ended, output, limits = _run(command, folder, sandbox)
@@ -284,10 +284,14 @@ def _run(
 
 
 @cache
-def _linker() -> tuple[str, ...]:
-    """Gold, which takes half as long as the usual one with the sanitizers, where there is one."""
+def _linker(flags: tuple[str, ...]) -> tuple[str, ...]:
+    """Gold, which takes half as long with the sanitizers' libraries, where there is one.
+
+    Not for the plain build: that one's words are the student's, and gold's lines are long.
+    """
     gold = shutil.which("ld.gold")
-    return ("-fuse-ld=gold",) if gold and tiers.is_of_the_system(gold) else ()
+    fit = flags == SANITIZERS and gold and tiers.is_of_the_system(gold)
+    return ("-fuse-ld=gold",) if fit else ()
 
 
 def _outside_the_system(compiler: str) -> list[Path]:

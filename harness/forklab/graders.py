@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import TypeVar
@@ -59,7 +59,8 @@ def here(jobs: int | None = None, pinned: bool = False) -> Iterator[Graders]:
 
     def take_processor() -> None:
         if pinned:  # this thread, and what it starts (sched_setaffinity(2))
-            os.sched_setaffinity(0, [next(processors)])
+            with suppress(OSError):  # it is only for speed
+                os.sched_setaffinity(0, [next(processors)])
 
     try:
         with ThreadPoolExecutor(jobs, "grader", initializer=take_processor) as pool:

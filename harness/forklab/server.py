@@ -313,7 +313,8 @@ class Server:
     def is_running(self) -> bool:
         """Whether the server process itself has not ended. If it has, ``exit`` says how."""
         one = procfs.process(self.pid)
-        if one is None or (one.is_zombie and one.threads <= 1):  # else other threads go on
+        # It closes its connections before it is a zombie; but other threads may go on.
+        if one is None or ((one.is_zombie or one.is_ending) and one.threads <= 1):
             self._contained.wait(WALL_SECONDS)
         return self.exit is None
 

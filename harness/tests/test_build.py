@@ -15,6 +15,7 @@ from forklab import contain, paths, tiers
 from forklab.build import (
     COMPILE_LIMITS,
     MAX_OUTPUT,
+    SANITIZERS,
     Built,
     Submission,
     _linker,
@@ -282,15 +283,17 @@ def test_both_builds_go_on_in_one_sandbox(tmp_path, shared_folder, monkeypatch):
 
 
 @pytest.mark.parametrize("place", [None, "/opt/of/somebody/ld.gold"])
-def test_without_a_faster_linker(build, monkeypatch, place):
-    monkeypatch.setattr(
-        shutil,
-        "which",
-        lambda name, which=shutil.which: place if name == "ld.gold" else which(name),
-    )
+def test_without_a_faster_linker(monkeypatch, place):
+    monkeypatch.setattr(shutil, "which", lambda name: place)
     _linker.cache_clear()
-    try:
-        assert _linker() == ()
-        assert build(MAIN).ok
-    finally:
-        _linker.cache_clear()
+    assert _linker(SANITIZERS) == ()
+    _linker.cache_clear()
+
+
+def test_a_faster_linker_is_for_the_sanitizers(monkeypatch):
+    """The usual one tells a student more shortly what is missing."""
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    _linker.cache_clear()
+    assert _linker(SANITIZERS) == ("-fuse-ld=gold",)
+    assert _linker(()) == ()
+    _linker.cache_clear()

@@ -374,8 +374,9 @@ def test_what_others_printed_is_gone(actor, shared_folder, mark, monkeypatch):
     for file in server._spare_files:
         file.write(b"what another server said")
     numbers = {file.fileno() for file in server._spare_files}
-    for _ in range(2):
-        with server.Server(actor, ["exit", "0", mark], 0, shared_folder / mark) as one:
+    for number in range(2):
+        folder = shared_folder / f"{mark}-{number}"
+        with server.Server(actor, ["exit", "0", mark], 0, folder) as one:
             one._contained.wait(30)
             assert {one._stdout._file.fileno(), one._stderr._file.fileno()} == numbers
             assert (one.stdout, one.stderr) == (b"", b"")
