@@ -81,8 +81,8 @@ def _print_trace(solution: Path) -> None:
 
 def _print_batches() -> None:
     """How many submissions of lab 4 are graded in a minute, and what that takes of memory."""
-    cores = os.cpu_count() or 1
-    counts = {1: 100, cores: 300, usual_jobs(): 300}
+    most = usual_jobs()
+    counts = {1: 100, most: 300}
     rates = {jobs: _batch(count, jobs) for jobs, count in counts.items()}
     rows = [
         (f"{jobs} at a time", f"{rate:.0f}", f"{memory / MEBIBYTE:.0f} MiB")
@@ -90,7 +90,7 @@ def _print_batches() -> None:
     ]
     print()
     print(table(("LAB 4, IN A BATCH", "GRADINGS A MINUTE", "THE BATCH ITSELF"), rows))
-    print(f"{cores} at a time over one: {rates[cores][0] / rates[1][0]:.2f}")
+    print(f"{most} at a time over one: {rates[most][0] / rates[1][0]:.2f}")
 
 
 def _batch(count: int, jobs: int) -> tuple[float, int]:

@@ -136,9 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     mutants = commands.add_parser("mutants", help="grade the gallery of wrong and right servers")
     mutants.add_argument("lab", type=_lab, nargs="*", help="only of these labs")
     mutants.add_argument("--only", metavar="TEXT", default="", help="whose name contains TEXT")
-    mutants.add_argument(
-        "--jobs", type=_count, help="how many side by side (default: 3 on 2 cores)"
-    )
+    mutants.add_argument("--jobs", type=_count, help="how many side by side (default: one a core)")
     mutants.set_defaults(run=_mutants)
 
     figures = commands.add_parser("figures", help="draw the pictures of the docs anew")
@@ -147,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
 
     soak = commands.add_parser("soak", help="look for a wrong verdict on a machine under load")
     soak.add_argument("--runs", type=_count, default=200, help="rounds (default: 200)")
-    soak.add_argument("--jobs", type=_count, help="how many side by side (default: 3 on 2 cores)")
+    soak.add_argument("--jobs", type=_count, help="how many side by side (default: one a core)")
     soak.set_defaults(run=_soak)
 
     bundle = commands.add_parser("bundle", help="make a copy of the kit to give away")
@@ -167,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="with the submissions")
     batch.add_argument("--lab", type=_lab, help="of this lab only (or: all there is, is of it)")
     batch.add_argument("--out", metavar="DIR", type=Path, default=Path("grades"))
-    batch.add_argument("--jobs", type=_count, help="how many side by side (default: 3 on 2 cores)")
+    batch.add_argument("--jobs", type=_count, help="how many side by side (default: one a core)")
     batch.add_argument("--roster", metavar="FILE", type=Path, help="who should have handed in")
     batch.add_argument("--due", metavar="TIME", type=_time, help="2026-11-30T23:59, or with +09:00")
     batch.add_argument(

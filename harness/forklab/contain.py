@@ -70,7 +70,7 @@ def keeper() -> Path:
     """The keeper, compiled when it is missing or older than its source."""
     source, target = paths.HARNESS / "keeper" / "keeper.c", paths.BUILD / "tools" / "keeper"
     try:
-        return compile_tool(source, target, "-static")  # it forks faster
+        return compile_tool(source, target, "-static", "-s")  # it forks faster
     except GraderError:  # where there is no static C library
         return compile_tool(source, target)
 

@@ -491,7 +491,7 @@ def test_a_keeper_without_a_static_c_library(monkeypatch, tmp_path):
     monkeypatch.setattr(contain, "compile_tool", compile_tool)
     tries = 2
     assert contain.keeper().name == "keeper"
-    assert asked == [("-static",), ()]
+    assert asked == [("-static", "-s"), ()]
     tries = 9
     with pytest.raises(GraderError, match="does not build"):
         contain.keeper()
