@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -35,6 +35,7 @@ DRIVERS_WORDS = {
     "output": ("File size limit exceeded", "File too large"),
     "memory": ("Cannot allocate memory", "memory exhausted", "out of memory allocating"),
 }
+LINKERS_WORDS = ("collect2: ", "linker command failed")  # gcc's and clang's, when it failed
 MAX_OUTPUT = 20_000  # characters of the compiler's words that are kept
 CUT = "\n[... the compiler said more]"
 MAX_HEADERS = 64  # headers beside the source that are copied with it
@@ -92,11 +93,11 @@ class Submission:
         self._holds = ExitStack()
         self._sandbox: contain.Sandbox | None = None
         self._builds: dict[str, Built | GraderError] = {}
-        kinds: dict[str, tuple[str, ...]] = {"plain": (), "sanitized": SANITIZERS}
-        self._compiling = self._sandbox_of_compilers([folder / kind for kind in kinds])
+        self._compiling: contain.Sandbox | None = None
+        self._compiling_lock = threading.Lock()
         self._threads = {
             kind: threading.Thread(target=self._build, args=(kind, flags), daemon=True)
-            for kind, flags in kinds.items()
+            for kind, flags in (("plain", ()), ("sanitized", SANITIZERS))
         }
         for thread in self._threads.values():
             thread.start()
@@ -130,19 +131,21 @@ class Submission:
             self._sandbox = self._new_sandbox()
         return self._sandbox
 
-    def _sandbox_of_compilers(self, folders: Sequence[Path]) -> contain.Sandbox | None:
-        """What all builds go on in, on tier bwrap. Raises GraderError."""
-        if tiers.tier() != tiers.BWRAP:
-            return None
-        for folder in folders:
-            _out(folder).mkdir(parents=True)
-        return self._holds.enter_context(
-            contain.Sandbox(
-                reads=[*folders, *_outside_the_system(contain.compiler())],
-                writes=[_out(folder) for folder in folders],
-                scratch=self.folder / "scratch",
-            )
-        )
+    def _sandbox_of_compilers(self) -> contain.Sandbox | None:
+        """What both builds go on in, on tier bwrap; any thread may ask. Raises GraderError."""
+        with self._compiling_lock:
+            if tiers.tier() == tiers.BWRAP and self._compiling is None:
+                folders = [self.folder / kind for kind in self._threads]
+                for folder in folders:
+                    _out(folder).mkdir(parents=True, exist_ok=True)
+                self._compiling = self._holds.enter_context(
+                    contain.Sandbox(
+                        reads=[*folders, *_outside_the_system(contain.compiler())],
+                        writes=[_out(folder) for folder in folders],
+                        scratch=self.folder / "scratch",
+                    )
+                )
+            return self._compiling
 
     def _new_sandbox(self) -> contain.Sandbox:
         reads = [self.probe_folder, *(_out(self.folder / kind) for kind in self._threads)]
@@ -175,8 +178,8 @@ class Submission:
 
     def _build(self, kind: str, flags: tuple[str, ...]) -> None:
         try:
-            folder = self.folder / kind
-            self._builds[kind] = compile_program(self.source, folder, flags, self._compiling)
+            sandbox = self._sandbox_of_compilers()
+            self._builds[kind] = compile_program(self.source, self.folder / kind, flags, sandbox)
         except GraderError as problem:
             self._builds[kind] = problem
         except Exception as problem:
@@ -198,14 +201,16 @@ def compile_program(
     library = _common_library(flags)
     shutil.copy(library, folder / library.name)
     command = [
-        *(contain.compiler(), *WARNINGS, *flags, *_linker(flags)),
-        *(f"./{source.name}", library.name),
+        *(contain.compiler(), *WARNINGS, *flags, f"./{source.name}", library.name),
         # A program may have a write_all of its own beside what it uses of ours: its own counts.
         # And whether the system's libraries are complete is not to be looked into each time.
         *("-Wl,--allow-multiple-definition,--allow-shlib-undefined", "-o", "out/server"),
     ]
     started = time.monotonic()
-    ended, output, limits = _run(command, folder, sandbox)
+    linker = _linker(flags)
+    ended, output, limits = _run([*command, *linker], folder, sandbox)
+    if linker and any(word in output for word in LINKERS_WORDS):  # is it the linker's own fault?
+        ended, output, limits = _run(command, folder, sandbox)
     seconds = time.monotonic() - started
     binary = _out(folder) / "server"
     if ended is not None and ended.ok and binary.is_file():

@@ -50,6 +50,17 @@ class Event:
     size: int = 0  # of all of it
 
 
+def _new_socket(receive_buffer: int) -> socket.socket:
+    """Not connected yet; 0 bytes: with a buffer of the usual size."""
+    made = socket.socket()
+    made.setblocking(False)
+    if receive_buffer:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    # What one send call takes is one segment for the server, as far as TCP allows.
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
 class Client:
     """One connection to the server. Make it with :meth:`Clients.connect`."""
 
@@ -63,18 +74,13 @@ class Client:
         self._patience = patience
         self._greeting = greeting  # how much of it is still to come
         self._open = True
-        self._socket = socket.socket()
-        self._socket.setblocking(False)
-        if receive_buffer:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        # What one send call takes is one segment for the server, as far as TCP allows.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if patience.room <= 1:
-            patience.room = patience.wait_for(self._room)  # it may be about to accept
-        patience.room -= 1
-        problem = self._socket.connect_ex(("127.0.0.1", patience.port))
-        if problem == errno.EINPROGRESS:
-            problem = self._wait_for(self._progress) or errno.EINPROGRESS
+        self._socket = _new_socket(receive_buffer)
+        looks = patience.room <= 1
+        problem = self._connect(looks)
+        if problem == errno.ECONNREFUSED and not looks:  # it listens no more, or not again yet
+            self._socket.close()
+            self._socket = _new_socket(receive_buffer)
+            problem = self._connect(looks=True)
         self.port = self._socket.getsockname()[1]  # its own
         if problem in (0, errno.EISCONN):
             self._note("connected")
@@ -97,6 +103,19 @@ class Client:
         The option has to be set again and again (tcp(7), TCP_QUICKACK).
         """
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def _connect(self, looks: bool) -> int:
+        """0 or EISCONN, or why not: EINPROGRESS where a full queue keeps it out.
+
+        ``looks``: first waits until there is room in the queue.
+        """
+        if looks:
+            self._patience.room = self._patience.wait_for(self._room)  # it may be about to accept
+        self._patience.room -= 1
+        problem = self._socket.connect_ex(("127.0.0.1", self._patience.port))
+        if problem == errno.EINPROGRESS:
+            problem = self._wait_for(self._progress) or errno.EINPROGRESS
+        return problem
 
     def _room(self) -> int:
         """How many clients the server's queue takes, if there is room for more than one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import random
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -55,12 +56,14 @@ def here(jobs: int | None = None, pinned: bool = False) -> Iterator[Graders]:
     waking somebody on another processor takes longer.
     """
     jobs = jobs or usual_jobs()
-    processors = cycle(sorted(os.sched_getaffinity(0)))
+    processors = sorted(os.sched_getaffinity(0))
+    first = random.randrange(len(processors))  # another batch may run on this machine
+    turns = cycle(processors[first:] + processors[:first])
 
     def take_processor() -> None:
         if pinned:  # this thread, and what it starts (sched_setaffinity(2))
             with suppress(OSError):  # it is only for speed
-                os.sched_setaffinity(0, [next(processors)])
+                os.sched_setaffinity(0, [next(turns)])
 
     try:
         with ThreadPoolExecutor(jobs, "grader", initializer=take_processor) as pool:

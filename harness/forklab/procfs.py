@@ -276,19 +276,28 @@ class Rest:
 def rests(pid: int) -> dict[tuple[int, int], Rest]:
     """What each thread of a process does, by (pid, tid); {} if it is gone."""
     found: dict[tuple[int, int], Rest] = {}
-    one = process(pid)
-    if one is None:
-        return found
     with suppress(*GONE):
-        tasks = [str(pid)] if one.threads == 1 else os.listdir(f"/proc/{pid}/task")
-        for task in tasks:
-            with suppress(*GONE):
-                state = one.state if len(tasks) == 1 else _state_of(pid, int(task))
-                if state == "D" and _syscall_words(pid, int(task))[:1] in _VFORKS:
-                    state = "S"  # a parent in vfork waits for its child in this state
-                has_run = "" if state in "ZX" else _has_run(pid, int(task))
-                found[pid, int(task)] = Rest(state, has_run)
+        # First how often it has run: when that is the same later on, then what is read after it has
+        # not changed either, neither its state nor whether it is alone.
+        has_run = _has_run(pid, pid)
+        one = process(pid)
+        if one is not None and one.threads == 1:
+            found[pid, pid] = _rest(pid, pid, one.state, has_run)
+        elif one is not None:
+            tasks = os.listdir(f"/proc/{pid}/task")
+            for tid in map(int, tasks):
+                with suppress(*GONE):
+                    has_run = _has_run(pid, tid)
+                    found[pid, tid] = _rest(pid, tid, _state_of(pid, tid), has_run)
+            if os.listdir(f"/proc/{pid}/task") != tasks:  # one of them runs, and makes others
+                found[pid, pid] = Rest("R", "")
     return found
+
+
+def _rest(pid: int, tid: int, state: str, has_run: str) -> Rest:
+    if state == "D" and _syscall_words(pid, tid)[:1] in _VFORKS:
+        state = "S"  # a parent in vfork waits for its child in this state
+    return Rest(state, "" if state in "ZX" else has_run)
 
 
 def _state_of(pid: int, tid: int) -> str:

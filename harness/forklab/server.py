@@ -12,6 +12,7 @@ import random
 import select
 import signal
 import socket
+import stat
 import tempfile
 import time
 import weakref
@@ -119,7 +120,7 @@ class _Words:
         self._is_given_back = False
         if _spare_files:
             self._file = _spare_files.pop()
-            _make_empty(self._file)  # should a grader have been killed that had it before
+            _make_empty(self._file)
         else:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = _new_file(folder)
@@ -160,11 +161,20 @@ def _path(file: BinaryIO) -> str:
     return f"/proc/self/fd/{file.fileno()}"
 
 
+def empty_spare_files() -> None:
+    """Gives the room back that they take, when all that wrote to them is gone."""
+    for file in _spare_files:
+        _make_empty(file)
+
+
 def _make_empty(file: BinaryIO) -> None:
     """Not by ftruncate(2): ext4 would take it for a file that is being replaced, and write what a
     server prints to the disk when it ends (ext4(5), auto_da_alloc). A close is the end of that.
     """
-    if os.fstat(file.fileno()).st_size:
+    status = os.fstat(file.fileno())
+    if stat.S_IMODE(status.st_mode) != 0o600:  # who prints to it may be its owner
+        os.fchmod(file.fileno(), 0o600)
+    if status.st_size or status.st_blocks:
         os.close(os.open(_path(file), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC))
 
 

@@ -105,7 +105,7 @@ def _in_motion(end: TcpSocket, peer: TcpSocket | None) -> bool:
 
 def _is_full(port: int) -> bool:
     """Whether the queue of who listens there is."""
-    return any(s.room <= 0 for s in listeners_on(port))
+    return any(s.port == port and s.room <= 0 for s in listeners())
 
 
 def room(port: int) -> int:

@@ -186,7 +186,8 @@ def renew_network() -> None:
         # be for 262144 of them. A kernel before 6.1 has one table for all networks.
         with suppress(OSError):
             _write_settings(tcp_child_ehash_entries="128")
-        system_call("unshare", CLONE_NEWNET)
+        with suppress(OSError):  # so many at once are not allowed (namespaces(7)): the one we have
+            system_call("unshare", CLONE_NEWNET)
         with socket.socket() as any_socket:
             fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
     except OSError as problem:

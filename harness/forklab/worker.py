@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from forklab import contain, limits, paths, tiers
 from forklab.contain import Exit
 from forklab.errors import GraderError, UsageError
-from forklab.server import slowness, spare_files
+from forklab.server import empty_spare_files, slowness, spare_files
 
 if TYPE_CHECKING:
     import pytest
@@ -379,6 +379,7 @@ class Serving:
                     with suppress(ProcessLookupError):
                         os.killpg(child, signal.SIGKILL)
                     contain.end_all()  # waits until what it had started is gone: see the keeper
+                    empty_spare_files()
         except GraderError as problem:
             return {"problem": str(problem)}
         except OSError as problem:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from forklab import build as building
 from forklab import contain, paths, tiers
 from forklab.build import (
     COMPILE_LIMITS,
@@ -297,3 +298,29 @@ def test_a_faster_linker_is_for_the_sanitizers(monkeypatch):
     assert _linker(SANITIZERS) == ("-fuse-ld=gold",)
     assert _linker(()) == ()
     _linker.cache_clear()
+
+
+def test_where_the_faster_linker_does_not_work(tmp_path, shared_folder, monkeypatch):
+    """The usual one gets its try."""
+    monkeypatch.setattr(building, "_linker", lambda flags: ("-fuse-ld=nothing-of-the-kind",) * 2)
+    monkeypatch.setattr(building, "LINKERS_WORDS", ("unrecognized", "collect2: "))
+    source = tmp_path / "server.c"
+    source.write_text(MAIN)
+    assert compile_program(source, shared_folder / f"build-{next(_numbers)}", SANITIZERS).ok
+
+
+@pytest.mark.skipif(tiers.BWRAP not in tiers.available(), reason="takes tier bwrap")
+def test_a_sandbox_that_can_t_be_had_is_the_grader_s_error(tmp_path, shared_folder, monkeypatch):
+    """Of each build, so that there is a record of it."""
+
+    def refused(**_: object) -> None:
+        raise GraderError("cannot start a sandbox: no room")
+
+    monkeypatch.setattr(contain, "Sandbox", refused)
+    tiers.choose(tiers.BWRAP)
+    source = tmp_path / "server.c"
+    source.write_text(MAIN)
+    with Submission("lab1", source, shared_folder / f"build-{next(_numbers)}") as submission:
+        for kind in ("plain", "sanitized"):
+            with pytest.raises(GraderError, match="no room"):
+                getattr(submission, kind)

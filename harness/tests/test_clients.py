@@ -97,6 +97,24 @@ def test_the_queue_is_looked_at_when_it_may_be_full(stack, monkeypatch):
     assert looks == [peer.port] * 3  # before the first, the fourth and the seventh
 
 
+def test_who_listens_again_is_waited_for(stack, monkeypatch):
+    """Room that was seen before is no room any more when the listener is another one."""
+    looks: list[int] = []
+    peer = Peer(echo, stack, 10.0)
+    listening = peer.port
+    peer.port, peer.room = 1, 5  # there was room, and now nobody listens
+
+    def room(port: int) -> int:
+        looks.append(port)
+        peer.port = listening  # it has come back
+        return 4
+
+    monkeypatch.setattr(tcp, "room", room)
+    client = stack.enter_context(Clients(peer)).connect()
+    assert client.is_connected
+    assert looks == [1]
+
+
 def words(client: Client) -> list[str]:
     return [event.what for event in client.events]
 

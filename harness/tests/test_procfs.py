@@ -236,6 +236,16 @@ def test_a_zombie_sleeps_for_ever(play):
     assert procfs.sleep_since(zombie.pid, zombie.pid, first) == Sleep.FOR_EVER
 
 
+def test_who_makes_threads_meanwhile_is_not_at_rest(play, monkeypatch):
+    """Those that were not there yet when the threads were listed are not overlooked."""
+    pid = play("thread").pid
+    wait_until(lambda: getattr(procfs.process(pid), "threads", 0) == 2, "a thread")
+    wait_until(lambda: all(one.is_asleep for one in procfs.rests(pid).values()), "rest")
+    lists = iter([[str(pid)], os.listdir(f"/proc/{pid}/task")])
+    monkeypatch.setattr(procfs.os, "listdir", lambda path: next(lists))
+    assert [one.is_asleep for one in procfs.rests(pid).values()] == [False]
+
+
 def test_where_the_kernel_does_not_tell_the_call(play, monkeypatch):
     """Its state then has to do, and that it may wake by itself is not to be ruled out."""
     pid = play("pause").pid

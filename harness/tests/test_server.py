@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import socket
+import subprocess
 import time
 from contextlib import suppress
 
@@ -368,11 +369,12 @@ def test_what_a_server_does_to_its_output_meets_nobody_else(shared_folder, mark)
 
 
 def test_what_others_printed_is_gone(actor, shared_folder, mark, monkeypatch):
-    """A file is used again, also one of a grader that was killed before it emptied it."""
+    """A file is used again, also one that a grading left as it was, or that nobody may open."""
     monkeypatch.setattr(server, "_spare_files", [])
     server.spare_files(shared_folder, 2)
     for file in server._spare_files:
         file.write(b"what another server said")
+        os.fchmod(file.fileno(), 0)
     numbers = {file.fileno() for file in server._spare_files}
     for number in range(2):
         folder = shared_folder / f"{mark}-{number}"
@@ -381,6 +383,24 @@ def test_what_others_printed_is_gone(actor, shared_folder, mark, monkeypatch):
             assert {one._stdout._file.fileno(), one._stderr._file.fileno()} == numbers
             assert (one.stdout, one.stderr) == (b"", b"")
         del one
+
+
+def test_spare_files_take_no_room(shared_folder, monkeypatch):
+    """Not even where their size is 0: fallocate(2)."""
+    monkeypatch.setattr(server, "_spare_files", [])
+    server.spare_files(shared_folder, 3)
+    written, reserved, untouched = server._spare_files
+    written.write(b"x" * 100_000)
+    subprocess.run(
+        ["fallocate", "--keep-size", "--length", "1MiB", f"/proc/self/fd/{reserved.fileno()}"],
+        pass_fds=[reserved.fileno()],
+        check=True,
+    )
+    assert os.fstat(reserved.fileno()).st_blocks > 0
+    server.empty_spare_files()
+    for file in (written, reserved, untouched):
+        status = os.fstat(file.fileno())
+        assert (status.st_size, status.st_blocks) == (0, 0)
 
 
 def test_many_servers_don_t_leave_descriptors_behind(actor, shared_folder, mark):

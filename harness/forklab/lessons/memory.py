@@ -52,6 +52,8 @@ def memory_traffic(server: Server, clients: Clients) -> None:
     """What the other checks send, all of it once."""
     client = clients.connect()
     for data in (*MESSAGES, b"before\0after\n", ALL_BYTES + b"\n"):
+        server.settle()
+        client.pump()
         if client.ended:
             client = clients.connect()
         if not client.ask(data) and data in MESSAGES:  # it serves nobody any more
