@@ -295,8 +295,8 @@ def rests(pid: int) -> dict[tuple[int, int], Rest]:
 
 
 def _rest(pid: int, tid: int, state: str, has_run: str) -> Rest:
-    if state == "D" and _syscall_words(pid, tid)[:1] in _VFORKS:
-        state = "S"  # a parent in vfork waits for its child in this state
+    if state == "D" and _awaits_its_child(pid, tid):
+        state = "S"  # in this state it does so
     return Rest(state, "" if state in "ZX" else has_run)
 
 
@@ -314,8 +314,21 @@ def _has_run(pid: int, tid: int) -> str:
     return counts
 
 
-# vfork, clone and clone3, on both architectures.
-_VFORKS = (["56"], ["58"], ["220"], ["435"])
+_CLONE_VFORK = 0x4000  # clone(2)
+
+
+def _awaits_its_child(pid: int, tid: int) -> bool:
+    """Whether a thread is in vfork(2), or in a clone that is one; clone3 doesn't tell its flags.
+
+    A fork waits, too, for a lock of the kernel's; but not for long.
+    """
+    number, flags, *_ = [*_syscall_words(pid, tid), "", ""]
+    vfork, clone = {"x86_64": ("58", "56"), "aarch64": ("", "220")}.get(
+        platform.machine(), ("", "")
+    )
+    if number == clone and flags:
+        return bool(int(flags, 16) & _CLONE_VFORK)
+    return number == "435" or (number == vfork and number != "")
 
 
 class Sleep(Enum):

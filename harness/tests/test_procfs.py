@@ -246,6 +246,24 @@ def test_who_makes_threads_meanwhile_is_not_at_rest(play, monkeypatch):
     assert [one.is_asleep for one in procfs.rests(pid).values()] == [False]
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of its calls")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["58", "0x0"], True),  # vfork
+        (["56", "0x4111"], True),  # clone with CLONE_VFORK, as posix_spawn calls it
+        (["56", "0x1200011"], False),  # clone as fork calls it: it waits for a lock
+        (["435", "0x7ffc"], True),  # clone3
+        (["1", "0x4001"], False),  # write
+        (["running"], False),
+        ([], False),
+    ],
+)
+def test_only_vfork_waits_for_its_child(monkeypatch, words, expected):
+    monkeypatch.setattr(procfs, "_syscall_words", lambda pid, tid: words)
+    assert procfs._awaits_its_child(1, 1) is expected
+
+
 def test_where_the_kernel_does_not_tell_the_call(play, monkeypatch):
     """Its state then has to do, and that it may wake by itself is not to be ruled out."""
     pid = play("pause").pid
