@@ -242,7 +242,7 @@ def test_who_makes_threads_meanwhile_is_not_at_rest(play, monkeypatch):
     wait_until(lambda: getattr(procfs.process(pid), "threads", 0) == 2, "a thread")
     wait_until(lambda: all(one.is_asleep for one in procfs.rests(pid).values()), "rest")
     lists = iter([[str(pid)], os.listdir(f"/proc/{pid}/task")])
-    monkeypatch.setattr(procfs.os, "listdir", lambda path: next(lists))
+    monkeypatch.setattr(os, "listdir", lambda path: next(lists))
     assert [one.is_asleep for one in procfs.rests(pid).values()] == [False]
 
 
