@@ -123,7 +123,7 @@ def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
 )
 def test_one_child_for_each_client(server: Server, clients: Clients) -> None:
     """Counted the server's children before anybody came, and with eight clients connected."""
-    crowds.one_child_each(server, clients)
+    crowds.one_child_each(server, clients).close()
 
 
 @check(
@@ -142,7 +142,7 @@ def test_one_child_for_each_client(server: Server, clients: Clients) -> None:
 def test_parent_lets_go_of_the_connection(server: Server, clients: Clients) -> None:
     """Looked for the clients' connections among the parent's descriptors, with eight clients and
     after them; one of them half-closed and had to see the end of the stream."""
-    descriptors.parent_lets_go(server, clients)
+    descriptors.parent_lets_go(server, descriptors.served_crowd(server, clients))
 
 
 @check(
@@ -158,8 +158,9 @@ def test_parent_lets_go_of_the_connection(server: Server, clients: Clients) -> N
     ],
 )
 def test_child_lets_go_of_the_listener(server: Server, clients: Clients) -> None:
-    """Looked for the listening socket among the open descriptors of three children."""
-    descriptors.child_lets_go(server, clients)
+    """Looked for the listening socket among the open descriptors of eight children."""
+    crowd = descriptors.served_crowd(server, clients)
+    descriptors.children_let_go(descriptors.children_with_the_listener(server), crowd)
 
 
 @check(
@@ -176,7 +177,8 @@ def test_child_lets_go_of_the_listener(server: Server, clients: Clients) -> None
 )
 def test_child_ends_with_its_client(server: Server, clients: Clients) -> None:
     """Eight clients connected, spoke and left; then looked who still runs, and sent 26 more."""
-    descriptors.child_ends_with_its_client(server, clients)
+    descriptors.children_end(server, descriptors.served_crowd(server, clients))
+    crowds.serves_many(server, clients)
 
 
 @check(

@@ -89,7 +89,7 @@ def test_echoes_lines(launch: Launcher, server: Server) -> None:
 def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
     """Counted the children with eight clients connected; then held a silent client and asked eight
     more in reverse order of connecting."""
-    crowds.one_child_each(server, clients)
+    crowds.one_child_each(server, clients).close()
     crowds.serves_at_once(server, clients)
 
 
@@ -108,8 +108,8 @@ def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
 def test_keeps_the_right_descriptors(launch: Launcher, server: Server, clients: Clients) -> None:
     """Looked for the clients' connections among the parent's descriptors, with eight clients and
     after them; half-closed one; looked who still runs when all had left, and served 26 more at
-    once; looked for the listening socket in three children."""
-    descriptors.right_descriptors(server, clients)
+    once; looked for the listening socket in the children."""
+    descriptors.right_descriptors(server, clients, descriptors.served_crowd(server, clients))
 
 
 @check(

@@ -103,8 +103,8 @@ def test_serves_eight_clients_at_once(launch: Launcher, server: Server, clients:
     """Counted children with eight clients; looked for their connections in the parent and for the
     listener in the children; 26 more at once; then held a silent client and asked eight more in
     reverse order."""
-    crowds.one_child_each(server, clients)
-    descriptors.right_descriptors(server, clients)
+    crowd = crowds.one_child_each(server, clients)
+    descriptors.right_descriptors(server, clients, crowd)
     crowds.serves_at_once(server, clients)
 
 
@@ -178,15 +178,11 @@ def test_reaps_a_lone_child_at_once(launch: Launcher, server: Server, clients: C
     ],
 )
 def test_reaps_every_child_of_a_burst(launch: Launcher, server: Server, clients: Clients) -> None:
-    """Eight clients connected. The server was frozen (SIGSTOP), all eight left, their children
-    ended; so all eight exits met one pending SIGCHLD. Then it was thawed and the zombies
-    counted. Once more with 24 clients."""
+    """24 clients connected. The server was frozen (SIGSTOP), all left, their children ended; so all
+    24 exits met one pending SIGCHLD. Then it was thawed and the zombies counted. If there were any,
+    once more with eight clients."""
     reaping.must_reap_itself(launch, server)
-    reaping.reaps_a_burst(server, clients)
-    clients.leave()
-    server = launch.listening()
-    with Clients(server, launch.habits.greeting) as more:
-        reaping.reaps_a_burst(server, more, 24)
+    reaping.reaps_a_burst(launch, server, clients)
 
 
 @check(

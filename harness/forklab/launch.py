@@ -120,8 +120,8 @@ class Launcher:
 
     def usual(
         self, *, port: int | None = None, probe: Probe | None = None, sanitized: bool = False
-    ) -> Server:
-        """Starts the program as a user would, and gives it the time to listen."""
+    ) -> tuple[Server, bool]:
+        """Starts the program as a user would, and gives it the time to listen. Whether it did."""
         port = port or self.new_port()
         if self.habits.fixed_port:  # there is room for one of them
             for earlier in self.servers:
@@ -129,8 +129,8 @@ class Launcher:
         server = self.start(
             str(port), port=self.habits.heard_at(port), probe=probe, sanitized=sanitized
         )
-        server.wait_for(lambda: server.is_listening() or server.exit is not None)
-        return server
+        came = server.wait_for(lambda: server.is_listening() or server.exit)
+        return server, came is True or server.is_listening()
 
     def listening(
         self, *, port: int | None = None, probe: Probe | None = None, sanitized: bool = False
@@ -139,14 +139,14 @@ class Launcher:
 
         Fails the check if it never does.
         """
-        server = self.usual(port=port, probe=probe, sanitized=sanitized)
-        self.expect_listening(server)
+        server, listens = self.usual(port=port, probe=probe, sanitized=sanitized)
+        self.expect_listening(server, listens)
         return server
 
-    def expect_listening(self, server: Server) -> None:
+    def expect_listening(self, server: Server, listens: bool) -> None:
         """Fails the check if that server never listened."""
         expect(
-            server.is_listening(),
+            listens,
             expected=f"a server that listens on port {server.port} once more",
             seen=lambda: f"it ended ({server.exit})" if server.exit else "it does not listen",
             diagnosis="not-again",

@@ -456,7 +456,8 @@ class Server:
             pause = min(pause * 1.5, 0.005)
             if value := condition():
                 return value
-            rest = self._rest()
+            # Who waits for that has just looked, in vain.
+            rest = None if condition == self.is_asleep else self._rest()
             now = time.monotonic()
             if rest is None:
                 may_have_burnt = (now - began) * PROCESSORS

@@ -198,7 +198,7 @@ def renew_network() -> None:
         _write_settings(
             tcp_max_tw_buckets="131072",
             tcp_max_syn_backlog="4096",
-            tcp_wmem=f"4096 16384 {1 << 20}",
+            tcp_wmem=f"4096 16384 {1 << 19}",
         )
 
 

@@ -75,8 +75,8 @@ def serves_at_once(server: Server, clients: Clients, others: int = 8) -> None:
     server.wait_for(lambda: not server.living())
 
 
-def one_child_each(server: Server, clients: Clients) -> None:
-    """As many children of the server as there are clients; one thread each."""
+def one_child_each(server: Server, clients: Clients) -> Crowd:
+    """As many children of the server as there are clients; one thread each. Returns those."""
     server.settle()
     before = _alive(server.children())
     expect(
@@ -122,7 +122,7 @@ def one_child_each(server: Server, clients: Clients) -> None:
         # A child for each client is there, whatever else it has.
         goes_on=threads > 1 and len(alive) == len(crowd) and not unanswered,
     )
-    crowd.close()
+    return crowd
 
 
 def _alive(processes: Sequence[Process]) -> list[Process]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from forklab import procfs, tcp
-from forklab.clients import Clients
+from forklab.clients import Clients, Crowd
 from forklab.evidence import (
     descriptor_table,
     last_words,
@@ -15,15 +17,21 @@ from forklab.lessons.crowds import at_rest_without_clients, serves_many
 from forklab.lessons.echoing import ends_in_good_order
 from forklab.lessons.survival import unless_spinning, why_it_spins
 from forklab.lessons.traffic import HELLO
+from forklab.result import Evidence
 from forklab.rubric import expect
 from forklab.server import Server
 
 
-def parent_lets_go(server: Server, clients: Clients) -> None:
-    """The parent has no connection open, with and after eight clients; half-close ends one."""
+def served_crowd(server: Server, clients: Clients) -> Crowd:
+    """Eight clients, each with its answer; nobody else is there any more."""
     at_rest_without_clients(server)
     crowd = clients.crowd(8)
     crowd.greet()
+    return crowd
+
+
+def parent_lets_go(server: Server, crowd: Crowd) -> None:
+    """The parent has no connection open, with these clients and after them; half-close ends one."""
     _expect_no_connection(server, "while eight clients are connected")
     last = crowd[-1]
     last.half_close()
@@ -56,40 +64,36 @@ def _expect_no_connection(server: Server, when: str) -> None:
     )
 
 
-def child_lets_go(server: Server, clients: Clients) -> None:
-    """No child has the listening socket open."""
-    at_rest_without_clients(server)
+def children_with_the_listener(server: Server) -> list[Evidence]:
+    """The descriptors of each child that has the listening socket open."""
     listeners = server.listeners()
     inodes = {one.inode for one in listeners}
-    crowd = clients.crowd(3)
-    crowd.greet()
 
     def holders() -> list[procfs.Process]:
         return [one for one in server.living() if procfs.socket_inodes(one.pid) & inodes]
 
     server.wait_for(lambda: not holders())
-    left = holders()
+    return [
+        descriptor_table(
+            f"descriptors of child {one.pid}", procfs.descriptors(one.pid), listeners[0].inode
+        )
+        for one in holders()
+    ]
+
+
+def children_let_go(with_listener: Sequence[Evidence], of: Crowd) -> None:
+    """No child of these clients has the listening socket open."""
     expect(
-        not left,
+        not with_listener,
         expected="only the parent has the listening socket open",
-        seen=f"{len(left)} of {len(crowd)} children have it open as well",
-        evidence=lambda: [
-            descriptor_table(
-                f"descriptors of child {left[0].pid}",
-                procfs.descriptors(left[0].pid),
-                listeners[0].inode,
-            )
-        ],
+        seen=f"{len(with_listener)} of {len(of)} children have it open as well",
+        evidence=with_listener[:1],
         diagnosis="child-keeps-listener",
     )
-    crowd.close()
 
 
-def child_ends_with_its_client(server: Server, clients: Clients) -> None:
-    """When a client leaves, its child ends."""
-    at_rest_without_clients(server)
-    crowd = clients.crowd(8)
-    crowd.greet()
+def children_end(server: Server, crowd: Crowd) -> None:
+    """When these clients leave, their children end, and the server goes on."""
     crowd.close()
     server.wait_for(lambda: not server.living())
     at_rest = server.settle()  # what its child did to it has struck by now
@@ -115,7 +119,6 @@ def child_ends_with_its_client(server: Server, clients: Clients) -> None:
         evidence=lambda: last_words(server),
         diagnosis="child-keeps-running",
     )
-    serves_many(server, clients)
 
 
 def gives_descriptors_back(launch: Launcher) -> None:
@@ -166,8 +169,10 @@ def _gives_back_after(launch: Launcher, resets: bool) -> bool:
     return True
 
 
-def right_descriptors(server: Server, clients: Clients) -> None:
+def right_descriptors(server: Server, clients: Clients, crowd: Crowd) -> None:
     """The parent without connections, the child without the listener, and an end for both."""
-    parent_lets_go(server, clients)
-    child_ends_with_its_client(server, clients)
-    child_lets_go(server, clients)
+    with_listener = children_with_the_listener(server)
+    parent_lets_go(server, crowd)
+    children_end(server, crowd)
+    serves_many(server, clients)
+    children_let_go(with_listener, crowd)

@@ -27,8 +27,7 @@ REPORTS = ("ERROR: AddressSanitizer", "runtime error:", "AddressSanitizer:DEADLY
 
 def no_memory_errors(launch: Launcher, traffic: Callable[[Server, Clients], None]) -> None:
     """The build with AddressSanitizer and UndefinedBehaviorSanitizer under the same traffic."""
-    server = launch.usual(sanitized=True)
-    has_listened = server.is_listening()
+    server, listens = launch.usual(sanitized=True)
     with Clients(server, launch.habits.greeting) as clients:
         traffic(server, clients)
     server.settle()
@@ -44,8 +43,7 @@ def no_memory_errors(launch: Launcher, traffic: Callable[[Server, Clients], None
         evidence=lambda: [Evidence(f"{LAST_WORDS}stderr, by the sanitizer", plain(report))],
         diagnosis="memory-error",
     )
-    if not has_listened:
-        launch.expect_listening(server)
+    launch.expect_listening(server, listens)
 
 
 def memory_traffic(server: Server, clients: Clients) -> None:

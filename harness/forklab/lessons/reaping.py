@@ -12,8 +12,11 @@ from forklab.evidence import (
 )
 from forklab.launch import Launcher
 from forklab.lessons.traffic import HELLO
+from forklab.result import Evidence
 from forklab.rubric import expect, first_fix
 from forklab.server import Server
+
+MANY, FEW = 24, 8  # children that end at once
 
 
 def reaped_by_the_kernel(launch: Launcher, server: Server) -> bool:
@@ -70,31 +73,47 @@ def never_a_zombie(server: Server, clients: Clients) -> None:
             first_fix("3.5")  # who does not end can't become a zombie
 
 
-def reaps_a_burst(server: Server, clients: Clients, size: int = 8) -> None:
-    """So many children end while the server is frozen: their exits meet one pending SIGCHLD."""
+def reaps_a_burst(launch: Launcher, server: Server, clients: Clients) -> None:
+    """Children end while the server is frozen: their exits meet one pending SIGCHLD.
+
+    They are many. Of a server that leaves some of them, another copy shows what it does with few.
+    """
+    size, diagnosis = MANY, "reaps-only-some"
+    left, evidence = _left_by_a_burst(server, clients, size)
+    if left:
+        clients.leave()
+        server = launch.listening()
+        with Clients(server, launch.habits.greeting) as others:
+            left_of_few, evidence_of_few = _left_by_a_burst(server, others, FEW)
+            if left_of_few:
+                size, left, evidence = FEW, left_of_few, evidence_of_few
+                diagnosis = "one-wait-per-signal"
+            if left_of_few == FEW:
+                diagnosis = why_never(server)
+                others.connect().ask(HELLO)
+                if server.wait_for(lambda: not server.zombies()):
+                    diagnosis = "reaps-on-next-accept"
+    expect(
+        not left,
+        expected="0 zombies after the burst",
+        seen=f"{left} of {size} children are zombies",
+        evidence=evidence,
+        diagnosis=diagnosis,
+    )
+
+
+def _left_by_a_burst(server: Server, clients: Clients, size: int) -> tuple[int, list[Evidence]]:
+    """How many of so many children stay zombies, and what shows it."""
     crowd = clients.crowd(size)
     crowd.greet()
     server.settle()
     with server.frozen():
         crowd.close()
         server.wait_for(lambda: len(server.zombies()) == len(crowd))
-    server.wait_for(lambda: not server.zombies())
-    left = server.zombies()
-    evidence = [process_table(server), signal_table(server.signal_masks())]
-    # Eight it has managed before.
-    diagnosis = "one-wait-per-signal" if size <= 8 else "reaps-only-some"
-    if len(left) == len(crowd) and size <= 8:
-        diagnosis = why_never(server)
-        clients.connect().ask(HELLO)
-        if server.wait_for(lambda: not server.zombies()):
-            diagnosis = "reaps-on-next-accept"
-    expect(
-        not left,
-        expected="0 zombies after the burst",
-        seen=f"{len(left)} of {len(crowd)} children are zombies",
-        evidence=evidence,
-        diagnosis=diagnosis,
-    )
+    if server.wait_for(lambda: not server.zombies()):
+        return 0, []
+    left = len(server.zombies())
+    return left, [process_table(server), signal_table(server.signal_masks())]
 
 
 def why_never(server: Server) -> str:

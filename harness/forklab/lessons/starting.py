@@ -67,7 +67,8 @@ def refuses_bad_arguments(launch: Launcher, good: Server | None = None) -> None:
     good = good or first_meeting(launch)
     if not good.listeners():
         first_fix(_listening_check(launch))
-    good.end()
+    if launch.habits.fixed_port:
+        good.end()  # there is room for one of them
 
     wrong = []
     last: Server | None = None
@@ -307,9 +308,13 @@ def says_when_the_port_is_taken(launch: Launcher) -> None:
     )
 
 
-def restarts_at_once(launch: Launcher) -> None:
-    """Killed while a client is connected, it can be started again on the same port."""
-    first = launch.listening()
+def restarts_at_once(launch: Launcher, first: Server | None = None) -> None:
+    """Killed while a client is connected, it can be started again on the same port.
+
+    ``first``: one that was started, if there is one already.
+    """
+    if first is None or not first.is_listening():
+        first = launch.listening()
     with Clients(first, launch.habits.greeting) as clients:
         client = clients.connect()
         client.ask(HELLO)
@@ -342,4 +347,4 @@ def listens_then_refuses(launch: Launcher) -> None:
     good = listens_on_its_port(launch)
     with gate_stays_open():
         refuses_bad_arguments(launch, good)
-        restarts_at_once(launch)
+        restarts_at_once(launch, good)

@@ -130,8 +130,8 @@ def keeps_silent_clients(launch: Launcher) -> None:
     """Who says nothing for a while is still served, also when time-outs (SO_RCVTIMEO) are short."""
     probe = launch.new_probe()
     probe.hurry()
-    server = launch.usual(probe=probe)
-    if not server.is_listening():
+    server, listens = launch.usual(probe=probe)
+    if not listens:
         return  # not under a preloaded library
     with Clients(server, launch.habits.greeting) as clients:
         silent = clients.connect()

@@ -41,7 +41,7 @@ def long_stream_size() -> int:
     """Bytes of a stream that no server can echo without waiting for its client: 8 MiB as a rule.
 
     It is twice what the kernel keeps for a sender that waits (tcp(7), tcp_wmem); in a batch, whose
-    workers have a network with smaller buffers, 2 MiB.
+    workers have a network with smaller buffers, 1 MiB.
     """
     largest = Path("/proc/sys/net/ipv4/tcp_wmem").read_text(encoding="ascii").split()[2]
     return 2 * int(largest)
