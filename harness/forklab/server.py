@@ -245,6 +245,7 @@ class Server:
             )
         self.pid = self._contained.pid
         self._pids_inside: dict[int, int] = {}
+        self._seen = [self.pid]  # the family, when it was last looked for
         self.most_processes = 0  # the largest family that was seen
         self.restless = False  # it was waited for to sleep, and didn't
         self.fidgets = False  # it was waited for while it napped, in vain
@@ -304,9 +305,9 @@ class Server:
         return [one for pid in self._pids() if (one := procfs.process(pid)) is not None]
 
     def _pids(self) -> list[int]:
-        pids = self._contained.family.pids()
-        self.most_processes = max(self.most_processes, len(pids))
-        return pids
+        self._seen = self._contained.family.pids()
+        self.most_processes = max(self.most_processes, len(self._seen))
+        return self._seen
 
     def children(self) -> list[Process]:
         """The server's own children, zombies too."""
@@ -368,7 +369,11 @@ class Server:
 
     def is_listening(self) -> bool:
         """Whether it, or a descendant, listens on its port."""
-        return bool(self._ours(tcp.listeners_on(self.port)))
+        found = tcp.listeners_on(self.port)
+        if not found:
+            return False
+        is_own = not procfs.socket_inodes(self.pid).isdisjoint(one.inode for one in found)
+        return is_own or bool(self._ours(found))
 
     def cpu_seconds(self) -> float:
         """Seconds of CPU time that the server and its living descendants have used."""
@@ -520,19 +525,26 @@ class Server:
 
         Each thread is looked at twice. Who slept at the first look, sleeps at the second, and has
         not run in between, slept all the time; so at the moment between the two looks all slept at
-        once. The sockets are looked at in that moment.
+        once. Who is there, and the sockets, are looked at in that moment.
         """
-        pids = self._pids()
         first: dict[tuple[int, int], procfs.Rest] = {}
-        for pid in pids:
-            rests = procfs.rests(pid)
-            if not all(rest.is_asleep for rest in rests.values()):
-                return None
-            first |= rests
+        looked_at: set[int] = set()
+        pids = self._seen  # most often nobody has come since
+        while True:
+            for pid in pids:
+                if pid not in looked_at:
+                    rests = procfs.rests(pid)
+                    if not all(rest.is_asleep for rest in rests.values()):
+                        return None
+                    first |= rests
+                    looked_at.add(pid)
+            pids = self._pids()
+            if looked_at.issuperset(pids):
+                break
         if not tcp.is_quiet(self.port):
             return None
         sleeps = {procfs.sleep_since(*ids, rest) for ids, rest in first.items()}
-        if Sleep.NONE in sleeps or self._pids() != pids:
+        if Sleep.NONE in sleeps:
             return None
         return _AtRest(first, for_ever=Sleep.TIMED not in sleeps)
 

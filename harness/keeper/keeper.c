@@ -44,8 +44,8 @@
  *	-o NOFILE	RLIMIT_NOFILE
  *
  * With -k it is process 1 of a sandbox and makes keepers, each with namespaces of its own within
- * it (users, processes, mounts and IPC, see namespaces(7)), so that the sandbox is made once for
- * many programs. FD is a socket of type SOCK_SEQPACKET. Each message makes a keeper: the numbers
+ * it (users, processes and mounts; without -s, which forbids it, IPC, too: see namespaces(7)), so
+ * that the sandbox is made once for many programs. FD is a socket of type SOCK_SEQPACKET. Each message makes a keeper: the numbers
  * that its descriptors are to have, then what else would stand on its command line, all of them
  * strings that end with a null byte; and with SCM_RIGHTS the descriptors, of which the fourth
  * is the keeper's FD. When the other end is closed, or a message is none of these, it ends, and
@@ -676,6 +676,16 @@ static bool receive(int requests, struct request *request)
 	return request->count > 3;
 }
 
+/* Whether that one's program may call only what a filter lets through. */
+static bool has_filter(const struct request *request)
+{
+	const char *word = request->text, *end = request->text + request->size;
+
+	while (word < end && strcmp(word, "-s") != 0 && strcmp(word, "--") != 0)
+		word += strlen(word) + 1;
+	return word < end && strcmp(word, "-s") == 0;
+}
+
 /* Gives the descriptors their numbers, those in the text. Copies of them close with exec. */
 static void number_descriptors(const struct request *request)
 {
@@ -725,14 +735,16 @@ static _Noreturn void be_keeper(struct request *request, uid_t uid, gid_t gid)
 static int make_keepers(int requests)
 {
 	static struct request request;
-	const unsigned long namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC;
+	const unsigned long namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS;
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 
 	fcntl(requests, F_SETFD, FD_CLOEXEC);
 	signal(SIGCHLD, SIG_IGN); /* nobody asks how a keeper ended */
 	while (receive(requests, &request)) {
-		long keeper = syscall(SYS_clone, namespaces | SIGCHLD, NULL, NULL, NULL, NULL);
+		unsigned long ipc = has_filter(&request) ? 0 : CLONE_NEWIPC;
+		long keeper = syscall(SYS_clone, namespaces | ipc | SIGCHLD, NULL, NULL, NULL,
+				      NULL);
 		if (keeper == 0) {
 			close(requests);
 			be_keeper(&request, uid, gid);
