@@ -204,7 +204,8 @@ def compile_program(
         *(contain.compiler(), *WARNINGS, *flags, f"./{source.name}", library.name),
         # A program may have a write_all of its own beside what it uses of ours: its own counts.
         # And whether the system's libraries are complete is not to be looked into each time.
-        *("-Wl,--allow-multiple-definition,--allow-shlib-undefined", "-o", "out/server"),
+        # Nor is each child to look up the names again that its parent has not used yet.
+        *("-Wl,--allow-multiple-definition,--allow-shlib-undefined,-z,now", "-o", "out/server"),
     ]
     started = time.monotonic()
     linker = _linker(flags)

@@ -380,11 +380,13 @@ class Sandbox:
     ) -> None:
         self.scratch = scratch
         try:
-            with ExitStack() as holds, keeper().open("rb") as keeper_file:
+            with ExitStack() as holds, ExitStack() as opened:
                 self.uid = holds.enter_context(tiers.private_uid()) if os.geteuid() == 0 else 0
                 _give(writes, self.uid)
                 self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 _hold(self._requests, holds)
+                files = [str(keeper()), *tiers.system_files()]
+                copies = {one: opened.enter_context(open(one, "rb")).fileno() for one in files}
                 with theirs:
                     command = tiers.sandbox(
                         str(keeper()),
@@ -392,10 +394,10 @@ class Sandbox:
                         reads=reads,
                         writes=writes,
                         scratch=scratch,
-                        keeper_file=keeper_file.fileno(),
+                        copies=copies,
                         requests=theirs.fileno(),
                     )
-                    descriptors = [theirs.fileno(), keeper_file.fileno()]
+                    descriptors = [theirs.fileno(), *copies.values()]
                     self._bwrap = _popen(command, cwd="/", pass_fds=descriptors)
                 self._holds = holds.pop_all()  # what is given back at the end
         except OSError as problem:

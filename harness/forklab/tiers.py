@@ -18,7 +18,7 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -247,11 +247,17 @@ def system_call(name: str, *arguments: int | bytes | None) -> None:
 def _system_mounts() -> list[str]:
     mounts = []
     for path in SYSTEM:
-        if os.path.islink(path):  # /bin -> usr/bin
+        if os.path.islink(path) and path not in system_files():  # /bin -> usr/bin
             mounts += ["--symlink", os.readlink(path), path]
-        elif os.path.exists(path):
+        elif os.path.isdir(path):
             mounts += ["--ro-bind", path, path]
     return mounts
+
+
+@functools.cache
+def system_files() -> list[str]:
+    """Those of the system's places that are files, of which a sandbox has copies."""
+    return [path for path in SYSTEM if os.path.isfile(path)]
 
 
 def sandbox(
@@ -261,13 +267,14 @@ def sandbox(
     reads: Sequence[Path],
     writes: Sequence[Path],
     scratch: Path | None,
-    keeper_file: int,
+    copies: Mapping[str, int],
     requests: int,
 ) -> list[str]:
     """The command line of a sandbox, in which the keeper waits for requests.
 
     ``scratch`` is a folder that is there, and where each program gets room to write of its own.
-    ``keeper_file`` is the keeper, open for reading, and ``requests`` the socket for its option -k.
+    ``copies`` are the files that it has copies of, the keeper among them, each open for reading: a
+    mount for each would be copied for each program. ``requests`` is the socket for the keeper's -k.
     """
     # Not --dev: for devpts it makes a second user namespace.
     mounts = [*_system_mounts(), "--proc", "/proc", "--tmpfs", "/dev"]
@@ -281,7 +288,8 @@ def sandbox(
         mounts += ["--ro-bind", str(path), str(path)]
     for path in writes:
         mounts += ["--bind", str(path), str(path)]
-    mounts += ["--perms", "0555", "--ro-bind-data", str(keeper_file), keeper]
+    for place, file in copies.items():
+        mounts += ["--perms", "0555", "--file", str(file), place]
     mounts += ["--remount-ro", "/dev", "--remount-ro", "/"]
     # As root: first become somebody else. Within a namespace root's files are root's files.
     as_user = [keeper, "-u", str(uid), "-x", "--"] if uid else []
