@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ GONE = (FileNotFoundError, ProcessLookupError)  # what reading the /proc of an e
 
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+MOST_KEPT_OPEN = 48  # files, for each thread
 _PF_EXITING = 0x4  # a process's flag, from linux/sched.h
 
 
@@ -46,12 +48,52 @@ def _as_owner(pid: int, look: Callable[[], T]) -> T:
         _libc.setfsgid(0)
 
 
+class _KeptOpen(dict[str, int]):
+    """The files of /proc that a thread read last: to read one again takes half as long."""
+
+    def close(self, path: str) -> None:
+        os.close(self.pop(path))
+
+    def __del__(self) -> None:
+        for path in list(self):
+            self.close(path)
+
+
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.kept_open = _KeptOpen()
+
+
+_of_thread = _OfThread()
+
+
+def forget() -> None:
+    """From here on /proc is another one: nothing of the old one is read any more."""
+    _of_thread.kept_open = _KeptOpen()
+
+
 def _read(path: str) -> str:
+    files = _of_thread.kept_open
+    if path in files:
+        with suppress(ProcessLookupError):
+            return _contents(files[path])
+        files.close(path)  # its process has ended, and the pid may be somebody else's by now
+    files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if len(files) > MOST_KEPT_OPEN:
+        files.close(next(iter(files)))  # the oldest
+    return _contents(files[path])
+
+
+def _read_once(path: str) -> str:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(file, 1 << 14).decode(errors="replace")  # proc(5) gives all at once
+        return _contents(file)
     finally:
         os.close(file)
+
+
+def _contents(file: int) -> str:
+    return os.pread(file, 1 << 14, 0).decode(errors="replace")  # proc(5) gives all at once
 
 
 # Processes -----------------------------------------------------------------------------------
@@ -253,7 +295,8 @@ def peak_bytes(pid: int) -> int:
 def proportional_bytes(pid: int) -> int:
     """The same, with its part of what it shares with others (Pss, proc(5)). Takes longer."""
     with suppress(*GONE, PermissionError, StopIteration):
-        lines = _as_owner(pid, lambda: _read(f"/proc/{pid}/smaps_rollup")).splitlines()
+        # Not kept open: it would go on telling of a program that was there before an exec.
+        lines = _as_owner(pid, lambda: _read_once(f"/proc/{pid}/smaps_rollup")).splitlines()
         return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
     return resident_bytes(pid)
 

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from forklab import procfs
 from forklab.errors import GraderError, UsageError
 
 BWRAP, UID, PROCESS = "bwrap", "uid", "process"
@@ -224,6 +225,7 @@ def leave_processes() -> int:
         outside = int(os.readlink("/proc/self"))
         system_call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
         system_call("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+        procfs.forget()
     except OSError as problem:
         raise GraderError(f"no processes of our own: {problem.strerror}") from problem
     return outside

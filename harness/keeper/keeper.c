@@ -438,15 +438,17 @@ static bool reap(pid_t program)
 	return pid == 0;
 }
 
-/* Gives up all rights in namespaces of our own, for good (capabilities(7)). */
+/*
+ * Gives up all rights in namespaces of our own (capabilities(7)), for good: no program that we
+ * become brings one back.
+ */
 static void drop_rights(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct none[2] = { { 0 } };
 
-	for (int right = 0; prctl(PR_CAPBSET_READ, right, 0, 0, 0) >= 0; right++)
-		prctl(PR_CAPBSET_DROP, right, 0, 0, 0);
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
 	    syscall(SYS_capset, &header, none) < 0)
 		give_up("capset");
 }

@@ -318,10 +318,13 @@ def test_programs_in_one_sandbox_share_nothing_but_the_user(sandbox, out, actor,
 
 
 def test_the_rights_that_its_namespaces_gave_are_gone(sandbox, out):
-    with start_in(sandbox, out, "/bin/sh", "-c", "grep ^Cap /proc/self/status") as contained:
+    show = "grep -e ^Cap -e ^NoNewPrivs /proc/self/status"
+    with start_in(sandbox, out, "/bin/sh", "-c", show) as contained:
         contained.wait(30)
     sets = dict(line.split(":\t") for line in out.read_text().splitlines())
-    assert len(sets) == 5
+    assert sets.pop("NoNewPrivs") == "1"  # so what an exec could still grant is of no use
+    assert sets.pop("CapBnd")
+    assert len(sets) == 4
     assert {int(value, 16) for value in sets.values()} == {0}
 
 

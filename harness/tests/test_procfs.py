@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -295,3 +297,43 @@ def test_descriptors_and_their_limit(play):
     assert table[3] == f"socket:[{procfs.socket_inodes(contained.pid).pop()}]"
     contained.limit_descriptors(contained.pid, 17)
     assert procfs.descriptor_limit(contained.pid) == 17
+
+
+def test_a_file_of_a_process_that_has_ended_is_not_read_for_another(monkeypatch):
+    monkeypatch.setattr(procfs._of_thread, "kept_open", procfs._KeptOpen())
+    child = subprocess.Popen(["sleep", "600"])
+    ours = f"/proc/{os.getpid()}/stat"
+    # As if our pid had been that child's before.
+    procfs._of_thread.kept_open[ours] = os.open(f"/proc/{child.pid}/stat", os.O_RDONLY)
+    child.kill()
+    child.wait()
+    one = procfs.process(os.getpid())
+    assert one
+    assert one.parent == os.getppid()
+
+
+def test_not_many_files_are_kept_open_and_none_when_a_thread_ends():
+    before = len(os.listdir("/proc/self/fd"))
+
+    def read_many() -> None:
+        for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
+            for look in (procfs.process, procfs.rests, procfs.resident_bytes):
+                look(pid)
+        assert 0 < len(procfs._of_thread.kept_open) <= procfs.MOST_KEPT_OPEN
+        assert len(os.listdir("/proc/self/fd")) <= before + procfs.MOST_KEPT_OPEN
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(read_many).result()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_with_another_proc_nothing_of_the_old_one_is_read():
+    procfs.process(os.getpid())
+    before = len(os.listdir("/proc/self/fd"))
+    kept = len(procfs._of_thread.kept_open)
+    assert kept
+    procfs.forget()
+    gc.collect()
+    assert not procfs._of_thread.kept_open
+    assert len(os.listdir("/proc/self/fd")) == before - kept

@@ -409,7 +409,9 @@ def test_many_servers_don_t_leave_descriptors_behind(actor, shared_folder, mark)
             pass
 
     play(0)
+    procfs.forget()
     before = os.listdir("/proc/self/fd")  # two of them for what the next one will print
     for number in range(1, 6):
         play(number)
+    procfs.forget()
     assert os.listdir("/proc/self/fd") == before
