@@ -143,6 +143,11 @@ class Launcher:
         self.expect_listening(server, listens)
         return server
 
+    def under_a_probe(self) -> tuple[Server, Probe]:
+        """The same, with faults on cue."""
+        probe = self.new_probe()
+        return self.listening(probe=probe), probe
+
     def expect_listening(self, server: Server, listens: bool) -> None:
         """Fails the check if that server never listened."""
         expect(

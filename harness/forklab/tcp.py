@@ -6,8 +6,10 @@ Asked of the kernel by sock_diag(7), as ss(8) does; where that is not to be had,
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -142,19 +144,47 @@ def _who_gets(port: int) -> TcpSocket:
     return next(_asked(_SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, request))
 
 
+class _Netlink(threading.local):
+    """A thread's socket for questions to the kernel."""
+
+    def __init__(self) -> None:
+        self.socket: socket.socket | None = None
+        self.pid = 0  # whose it is: a fork has none yet
+        self.questions = 0
+
+    def ask(self, kind: int, flags: int, request: bytes) -> int:
+        """Returns the number of the question, which is in the answers."""
+        if self.socket is None or self.pid != os.getpid():
+            self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+            self.pid = os.getpid()
+        self.questions += 1
+        header = struct.pack("=IHHII", 16 + len(request), kind, flags, self.questions, 0)
+        self.socket.send(header + request)
+        return self.questions
+
+    def answer(self) -> bytes:
+        assert self.socket
+        return self.socket.recv(1 << 16)
+
+
+_netlink = _Netlink()
+
+
+def forget() -> None:
+    """From here on our network is another one: nobody is asked about the old one any more."""
+    _netlink.socket = None
+
+
 def _asked(kind: int, flags: int, request: bytes) -> Iterator[TcpSocket]:
     """What the kernel answers. Raises OSError, also where there is no such socket."""
-    header = struct.pack("=IHHII", 16 + len(request), kind, flags, 0, 0)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-        netlink.send(header + request)
-        yield from _replies(netlink)
-
-
-def _replies(netlink: socket.socket) -> Iterator[TcpSocket]:
+    question = _netlink.ask(kind, flags, request)
     while True:
-        data = netlink.recv(1 << 16)
+        data = _netlink.answer()
         while data:
-            size, kind = struct.unpack_from("=IH", data)
+            size, kind, _, number = struct.unpack_from("=IHHI", data)
+            if number != question:  # of one whose answers nobody waited for
+                data = data[(size + 3) & ~3 :]
+                continue
             if kind == _NLMSG_DONE:
                 return
             if kind == _NLMSG_ERROR:

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from forklab import procfs
+from forklab import procfs, tcp
 from forklab.errors import GraderError, UsageError
 
 BWRAP, UID, PROCESS = "bwrap", "uid", "process"
@@ -189,6 +189,7 @@ def renew_network() -> None:
             _write_settings(tcp_child_ehash_entries="128")
         with suppress(OSError):  # so many at once are not allowed (namespaces(7)): the one we have
             system_call("unshare", CLONE_NEWNET)
+        tcp.forget()
         with socket.socket() as any_socket:
             fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
     except OSError as problem:

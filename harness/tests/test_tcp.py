@@ -20,8 +20,13 @@ TCP_REPAIR = 19  # linux/tcp.h: the socket can be closed without a word to the o
 def way(request, monkeypatch):
     """Asks both ways: where netlink is not to be had, /proc must say the same."""
     if request.param == "/proc":
-        monkeypatch.setattr(socket, "AF_NETLINK", 0x7FFF)
+        without_netlink(monkeypatch)
     return request.param
+
+
+def without_netlink(monkeypatch) -> None:
+    monkeypatch.setattr(tcp, "_netlink", tcp._Netlink())
+    monkeypatch.setattr(socket, "AF_NETLINK", 0x7FFF)
 
 
 @pytest.fixture
@@ -104,7 +109,7 @@ def test_both_ways_agree(stack, monkeypatch):
         }
 
     by_netlink = ours()
-    monkeypatch.setattr(socket, "AF_NETLINK", 0x7FFF)
+    without_netlink(monkeypatch)
     assert ours() == by_netlink
     assert {one[2] for one in by_netlink} == ports
 
@@ -247,3 +252,34 @@ def test_a_connection_that_nobody_accepted_is_no_process_s(way, stack):
     port = made.getsockname()[1]
     stack.enter_context(socket.create_connection(("127.0.0.1", port)))
     assert [one.inode for one in tcp.connections(port)] == [0]
+
+
+def test_answers_that_nobody_waited_for_are_no_answers(stack):
+    first, second = (listener(stack).getsockname()[1] for _ in range(2))
+    # As if a question had been interrupted, the answers already there.
+    family = struct.pack("=BBBB48xII", socket.AF_INET, 0, 0, 0, 1 << tcp.LISTEN, 0)
+    tcp._netlink.ask(tcp._TCPDIAG_GETSOCK, tcp._NLM_F_REQUEST_DUMP, family)
+    assert [one.port for one in tcp.listeners_on(first)] == [first]
+    assert {first, second} <= {one.port for one in tcp.listeners()}
+
+
+def test_a_fork_asks_for_itself(stack):
+    port = listener(stack).getsockname()[1]
+    assert find(port)
+    ours = tcp._netlink.socket
+    assert ours
+    child = os.fork()
+    if child == 0:
+        found = find(port)
+        os._exit(0 if found and tcp._netlink.socket is not ours else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert find(port)
+
+
+def test_another_network_is_asked_through_another_socket(stack):
+    port = listener(stack).getsockname()[1]
+    assert find(port)
+    assert tcp._netlink.socket
+    tcp.forget()
+    assert tcp._netlink.socket is None
+    assert find(port)

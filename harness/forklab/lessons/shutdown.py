@@ -70,8 +70,7 @@ def waits_for_slow_children(launch: Launcher) -> None:
 
     Some clients have left by then, so that a table of children has holes.
     """
-    probe = launch.new_probe()
-    server = launch.listening(probe=probe)
+    server, probe = launch.under_a_probe()
     with Clients(server, launch.habits.greeting) as clients:
         crowd = clients.crowd(3)
         crowd.greet()
@@ -96,8 +95,7 @@ def forgets_who_has_ended(launch: Launcher) -> None:
     The child ends before fork has returned in its parent, the earliest that it can: a SIGCHLD
     which is not blocked then is handled before the parent has noted whom it stands for.
     """
-    probe = launch.new_probe()
-    server = launch.listening(probe=probe)
+    server, probe = launch.under_a_probe()
     probe.linger_in_fork()
     with Clients(server, launch.habits.greeting) as clients:
         clients.connect().close()

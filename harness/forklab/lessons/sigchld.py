@@ -46,8 +46,7 @@ def ignores_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
 
 def _expect_ignored_before_fork(launch: Launcher) -> None:
     """It is ignored since the first client: was it so when the first child was made?"""
-    probe = launch.new_probe()
-    server = launch.listening(probe=probe)
+    server, probe = launch.under_a_probe()
     with Clients(server, launch.habits.greeting) as clients:
         clients.connect().ask(HELLO)
     expect(
@@ -114,8 +113,7 @@ def takes_sigchld(launch: Launcher, server: Server, clients: Clients) -> None:
 
 def _expect_handler_before_fork(launch: Launcher) -> None:
     """The handler came with the first client: was it there when the first child was made?"""
-    probe = launch.new_probe()
-    server = launch.listening(probe=probe)
+    server, probe = launch.under_a_probe()
     with Clients(server, launch.habits.greeting) as clients:
         clients.connect().ask(HELLO)
     expect(
