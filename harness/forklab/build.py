@@ -201,7 +201,8 @@ def compile_program(
     library = _common_library(flags)
     shutil.copy(library, folder / library.name)
     command = [
-        *(contain.compiler(), *WARNINGS, *flags, f"./{source.name}", library.name),
+        *(contain.compiler(), *WARNINGS, *flags, *_headers_as_named(contain.compiler())),
+        *(f"./{source.name}", library.name),
         # A program may have a write_all of its own beside what it uses of ours: its own counts.
         # And whether the system's libraries are complete is not to be looked into each time.
         # Nor is each child to look up the names again that its parent has not used yet.
@@ -298,6 +299,16 @@ def _linker(flags: tuple[str, ...]) -> tuple[str, ...]:
     gold = shutil.which("ld.gold")
     fit = flags == SANITIZERS and gold and tiers.is_of_the_system(gold)
     return ("-fuse-ld=gold",) if fit else ()
+
+
+@cache
+def _headers_as_named(compiler: str) -> tuple[str, ...]:
+    """What spares gcc a readlink(2) for each part of each system header's path.
+
+    It would do that only to say the path in fewer letters. Other compilers don't know the option.
+    """
+    is_gcc = "gcc" in Path(compiler).resolve().name  # cc is a link to x86_64-linux-gnu-gcc-12
+    return ("-fno-canonical-system-headers",) if is_gcc else ()
 
 
 def _outside_the_system(compiler: str) -> list[Path]:

@@ -324,3 +324,13 @@ def test_a_sandbox_that_can_t_be_had_is_the_grader_s_error(tmp_path, shared_fold
         for kind in ("plain", "sanitized"):
             with pytest.raises(GraderError, match="no room"):
                 getattr(submission, kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_gcc"),
+    [("x86_64-linux-gnu-gcc-12", True), ("gcc", True), ("clang-14", False), ("tcc", False)],
+)
+def test_only_gcc_is_asked_to_take_headers_as_they_are_named(tmp_path, name, is_gcc):
+    (tmp_path / name).touch()
+    (tmp_path / "cc").symlink_to(tmp_path / name)
+    assert bool(building._headers_as_named(str(tmp_path / "cc"))) == is_gcc
