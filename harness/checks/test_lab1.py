@@ -138,8 +138,8 @@ def test_echoes_every_byte(clients: Clients) -> None:
     ],
 )
 def test_echoes_a_long_stream_whole(launch: Launcher, clients: Clients) -> None:
-    """Sent megabytes in odd-sized pieces and read slowly; then 12 KB to a server whose every write
-    to a socket takes at most 7 bytes, as a nearly full buffer does."""
+    """Sent more than all buffers hold, in odd-sized pieces, and read slowly; then 12 KB to a server
+    whose every write to a socket takes at most 7 bytes, as a nearly full buffer does."""
     echoing.echoes_a_long_stream(clients)
     echoing.survives_short_writes(launch)
 

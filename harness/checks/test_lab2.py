@@ -275,7 +275,7 @@ def test_survives_clients_that_vanish(launch: Launcher, server: Server, clients:
 def test_survives_a_failed_fork(launch: Launcher) -> None:
     """Let the second call of fork fail with EAGAIN: its client had to see the connection close,
     nothing might stay open, and the client before and the one after had to be served."""
-    survival.survives_failed_fork(launch, *launch.under_a_probe())
+    survival.survives_failed_fork(launch)
 
 
 @check(

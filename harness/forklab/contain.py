@@ -370,7 +370,7 @@ def _awaiting(pid: int | None) -> Iterator[None]:
 class Sandbox:
     """Walls of bwrap(1), made once for any number of programs. Use it as a context.
 
-    Each program that is started in it has users, processes, mounts and IPC of its own, and a
+    Each program that is started in it has users, processes and mounts of its own, no IPC, and a
     ``scratch`` of its own; they share a user id. ``reads`` and ``writes`` are what they may use
     besides the system. Raises GraderError if it can't be started.
     """
@@ -385,8 +385,11 @@ class Sandbox:
                 _give(writes, self.uid)
                 self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 _hold(self._requests, holds)
-                files = [str(keeper()), *tiers.system_files()]
-                copies = {one: opened.enter_context(open(one, "rb")).fileno() for one in files}
+                files = {tiers.KEEPER: str(keeper())} | {one: one for one in tiers.system_files()}
+                copies = {
+                    place: opened.enter_context(open(file, "rb")).fileno()
+                    for place, file in files.items()
+                }
                 with theirs:
                     command = tiers.sandbox(
                         str(keeper()),

@@ -121,7 +121,10 @@ class Launcher:
     def usual(
         self, *, port: int | None = None, probe: Probe | None = None, sanitized: bool = False
     ) -> tuple[Server, bool]:
-        """Starts the program as a user would, and gives it the time to listen. Whether it did."""
+        """Starts the program as a user would, and gives it the time to listen.
+
+        Returns the server, and whether it listens.
+        """
         port = port or self.new_port()
         if self.habits.fixed_port:  # there is room for one of them
             for earlier in self.servers:
@@ -144,7 +147,7 @@ class Launcher:
         return server
 
     def under_a_probe(self) -> tuple[Server, Probe]:
-        """The same, with faults on cue."""
+        """One that listens, with faults on cue. Fails the check if it never does."""
         probe = self.new_probe()
         return self.listening(probe=probe), probe
 

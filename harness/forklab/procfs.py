@@ -23,7 +23,7 @@ GONE = (FileNotFoundError, ProcessLookupError)  # what reading the /proc of an e
 
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-MOST_KEPT_OPEN = 48  # files, for each thread
+MOST_KEPT_OPEN = 128  # files, for each thread: those of a crowd
 _PF_EXITING = 0x4  # a process's flag, from linux/sched.h
 
 
@@ -49,7 +49,7 @@ def _as_owner(pid: int, look: Callable[[], T]) -> T:
 
 
 class _KeptOpen(dict[str, int]):
-    """The files of /proc that a thread read last: to read one again takes half as long."""
+    """The files of /proc that a thread opened last: to read one again takes half as long."""
 
     def close(self, path: str) -> None:
         os.close(self.pop(path))
@@ -68,7 +68,7 @@ _of_thread = _OfThread()
 
 
 def forget() -> None:
-    """From here on /proc is another one: nothing of the old one is read any more."""
+    """From here on /proc is another one: this thread reads nothing of the old one any more."""
     _of_thread.kept_open = _KeptOpen()
 
 
@@ -159,17 +159,20 @@ class Family:
             # Of our own from here on: another thread may be learning, too.
             strangers, kin = self._strangers & names, self._kin & names
             found = {}
+            has_missed = False
             for name in names - strangers - kin:
                 if not name.isdigit():
                     strangers.add(name)
                 elif (one := process(int(name))) is not None:
                     found[one.pid] = one
+                else:  # gone meanwhile, and what it has forked may be here by now
+                    has_missed = True
             is_kin = {pid: self._is_kin(pid, found, kin, strangers) for pid in found}
             strangers |= {str(pid) for pid in found if is_kin[pid] is False}
             kin |= {str(pid) for pid in found if is_kin[pid]}
             self._strangers, self._kin = strangers, kin
             # None: its parent ended while we looked. Look again: it has another one now.
-            if None not in is_kin.values():
+            if None not in is_kin.values() and not has_missed:
                 return sorted({int(name) for name in kin} - {self.root})
 
     def _is_kin(

@@ -536,8 +536,9 @@ class Server:
                     rests = procfs.rests(pid)
                     if not all(rest.is_asleep for rest in rests.values()):
                         return None
-                    first |= rests
-                    looked_at.add(pid)
+                    if rests:  # or it is gone
+                        first |= rests
+                        looked_at.add(pid)
             pids = self._pids()
             if looked_at.issuperset(pids):
                 break

@@ -117,7 +117,7 @@ def room(port: int) -> int:
 
 def _sockets(states: list[int]) -> list[TcpSocket]:
     try:
-        return list(_by_netlink(states))
+        return _by_netlink(states)
     except OSError:
         return [one for one in _by_proc() if one.state in states]
 
@@ -131,63 +131,66 @@ _INET_DIAG_INFO = 2
 _BYTES_RECEIVED, _NOTSENT_BYTES, _BYTES_SENT = 128, 144, 200  # where they stand in tcp_info
 
 
-def _by_netlink(states: list[int]) -> Iterator[TcpSocket]:
+def _by_netlink(states: list[int]) -> list[TcpSocket]:
     mask = sum(1 << state for state in states)
     request = struct.pack("=BBBB48xII", socket.AF_INET, 0, 0, 1 << (_INET_DIAG_INFO - 1), mask, 0)
-    yield from _asked(_TCPDIAG_GETSOCK, _NLM_F_REQUEST_DUMP, request)
+    return _netlink.ask(_TCPDIAG_GETSOCK, _NLM_F_REQUEST_DUMP, request)
 
 
 def _who_gets(port: int) -> TcpSocket:
     """Who listens for connections to 127.0.0.1 and that port. Raises OSError if nobody does."""
     end = struct.pack("!HH4s28xI8s", port, 0, b"\x7f\0\0\1", 0, b"\xff" * 8)
     request = struct.pack("=BBBBI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, 0) + end
-    return next(_asked(_SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, request))
+    (one,) = _netlink.ask(_SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, request)
+    return one
 
 
 class _Netlink(threading.local):
-    """A thread's socket for questions to the kernel."""
+    """A thread's socket for questions to the kernel, made for the first of them."""
 
     def __init__(self) -> None:
         self.socket: socket.socket | None = None
-        self.pid = 0  # whose it is: a fork has none yet
+        self.pid = 0  # whose it is: a fork makes another one
         self.questions = 0
 
-    def ask(self, kind: int, flags: int, request: bytes) -> int:
-        """Returns the number of the question, which is in the answers."""
-        if self.socket is None or self.pid != os.getpid():
-            self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
-            self.pid = os.getpid()
-        self.questions += 1
-        header = struct.pack("=IHHII", 16 + len(request), kind, flags, self.questions, 0)
-        self.socket.send(header + request)
-        return self.questions
+    def ask(self, kind: int, flags: int, request: bytes) -> list[TcpSocket]:
+        """What the kernel answers. Raises OSError, also where there is no such socket."""
+        try:
+            if self.socket is None or self.pid != os.getpid():
+                self.forget()
+                self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+                self.pid = os.getpid()
+            self.questions += 1
+            header = struct.pack("=IHHII", 16 + len(request), kind, flags, self.questions, 0)
+            self.socket.send(header + request)
+            return _answers(self.socket, self.questions, flags)
+        except BaseException:  # what is still to come is no answer to the next question
+            self.forget()
+            raise
 
-    def answer(self) -> bytes:
-        assert self.socket
-        return self.socket.recv(1 << 16)
+    def forget(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
 
 
 _netlink = _Netlink()
 
 
 def forget() -> None:
-    """From here on our network is another one: nobody is asked about the old one any more."""
-    _netlink.socket = None
+    """From here on our network is another one: this thread asks nobody about the old one more."""
+    _netlink.forget()
 
 
-def _asked(kind: int, flags: int, request: bytes) -> Iterator[TcpSocket]:
-    """What the kernel answers. Raises OSError, also where there is no such socket."""
-    question = _netlink.ask(kind, flags, request)
+def _answers(netlink: socket.socket, question: int, flags: int) -> list[TcpSocket]:
+    found = []
     while True:
-        data = _netlink.answer()
+        data = netlink.recv(1 << 16)
         while data:
             size, kind, _, number = struct.unpack_from("=IHHI", data)
-            if number != question:  # of one whose answers nobody waited for
-                data = data[(size + 3) & ~3 :]
-                continue
             if kind == _NLMSG_DONE:
-                return
-            if kind == _NLMSG_ERROR:
+                return found
+            if kind == _NLMSG_ERROR or number != question:
                 raise OSError("sock_diag has nothing of the kind")
             family, state, port, peer_port = struct.unpack_from("!BBxxHH", data, 16)
             raw = data[24 : 24 + (4 if family == socket.AF_INET else 16)]
@@ -195,7 +198,7 @@ def _asked(kind: int, flags: int, request: bytes) -> Iterator[TcpSocket]:
             room = 0
             if state == LISTEN:  # here they are the queue's length and the backlog
                 room, unacknowledged, unread = unacknowledged + 1 - unread, 0, 0
-            yield TcpSocket(
+            one = TcpSocket(
                 state,
                 raw,
                 port,
@@ -206,7 +209,10 @@ def _asked(kind: int, flags: int, request: bytes) -> Iterator[TcpSocket]:
                 *_counts(data[88:size]),
                 room=room,
             )
+            found.append(one)
             data = data[(size + 3) & ~3 :]
+        if flags == _NLM_F_REQUEST:  # for one socket
+            return found
 
 
 def _counts(attributes: bytes) -> tuple[int, int, int]:

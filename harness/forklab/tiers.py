@@ -1,9 +1,10 @@
 """How well submissions are kept apart on this machine, found out by trying.
 
-``bwrap``: each program has users, processes, files and IPC of its own (bwrap(1)), and sees nothing
-but the system's libraries and itself. ``uid``: we are root, and every program gets a user of its
-own. ``process``: the student's own account; a session of its own, a subreaper, limits. On every
-tier a filter of system calls and landlock(7) add what this kernel has of them.
+``bwrap``: each program has users, processes and files of its own, and no IPC with others
+(bwrap(1)); it sees nothing but the system's libraries and itself. ``uid``: we are root, and every
+program gets a user of its own. ``process``: the student's own account; a session of its own, a
+subreaper, limits. On every tier a filter of system calls and landlock(7) add what this kernel has
+of them.
 """
 
 from __future__ import annotations
@@ -146,6 +147,7 @@ def is_of_the_system(path: str | Path) -> bool:
     return os.path.realpath(path).startswith(tuple(f"{folder}/" for folder in SYSTEM))
 
 
+KEEPER = "/keeper"  # in a sandbox: a place below which nothing is mounted
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 CLONE_NEWNS, CLONE_NEWUSER = 0x0002_0000, 0x1000_0000  # unshare(2)
 CLONE_NEWPID, CLONE_NEWNET = 0x2000_0000, 0x4000_0000
@@ -252,15 +254,15 @@ def _system_mounts() -> list[str]:
     for path in SYSTEM:
         if os.path.islink(path) and path not in system_files():  # /bin -> usr/bin
             mounts += ["--symlink", os.readlink(path), path]
-        elif os.path.isdir(path):
+        elif os.path.exists(path) and path not in system_files():
             mounts += ["--ro-bind", path, path]
     return mounts
 
 
 @functools.cache
 def system_files() -> list[str]:
-    """Those of the system's places that are files, of which a sandbox has copies."""
-    return [path for path in SYSTEM if os.path.isfile(path)]
+    """Those of the system's places that are files for all to read: a sandbox has copies of them."""
+    return [path for path in SYSTEM if os.path.isfile(path) and os.stat(path).st_mode & 0o004]
 
 
 def sandbox(
@@ -296,7 +298,7 @@ def sandbox(
     mounts += ["--remount-ro", "/dev", "--remount-ro", "/"]
     # As root: first become somebody else. Within a namespace root's files are root's files.
     as_user = [keeper, "-u", str(uid), "-x", "--"] if uid else []
-    return [*as_user, *_bwrap(mounts), "--", keeper, "-k", str(requests)]
+    return [*as_user, *_bwrap(mounts), "--", KEEPER, "-k", str(requests)]
 
 
 def _has_account(uid: int) -> bool:

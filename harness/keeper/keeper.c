@@ -44,12 +44,12 @@
  *	-o NOFILE	RLIMIT_NOFILE
  *
  * With -k it is process 1 of a sandbox and makes keepers, each with namespaces of its own within
- * it (users, processes and mounts; without -s, which forbids it, IPC, too: see namespaces(7)), so
- * that the sandbox is made once for many programs. FD is a socket of type SOCK_SEQPACKET. Each message makes a keeper: the numbers
- * that its descriptors are to have, then what else would stand on its command line, all of them
- * strings that end with a null byte; and with SCM_RIGHTS the descriptors, of which the fourth
- * is the keeper's FD. When the other end is closed, or a message is none of these, it ends, and
- * with it all of the sandbox.
+ * it: users, processes, mounts, and IPC unless a filter (-s) forbids that (namespaces(7)). So the
+ * sandbox is made once for many programs. FD is a socket of type SOCK_SEQPACKET. Each message
+ * makes a keeper: the numbers that its descriptors are to have, then what else would stand on its
+ * command line, all of them strings that end with a null byte; and with SCM_RIGHTS the
+ * descriptors, of which the fourth is the keeper's FD. When the other end is closed, or a message
+ * is none of these, it ends, and with it all of the sandbox.
  */
 #define _GNU_SOURCE
 #include <ctype.h>

@@ -543,3 +543,14 @@ def test_no_network_of_one_s_own_on_the_other_tiers():
     if tiers.tier() != tiers.BWRAP:
         tiers.renew_network()
         assert os.readlink("/proc/self/ns/net") == before
+
+
+def test_a_kit_below_a_place_that_is_mounted(sandbox, shared_folder, out):
+    """Such as /usr/src: the keeper has its place elsewhere."""
+    reads = [contain.keeper().parent]
+    with (
+        contain.Sandbox(reads=reads, scratch=shared_folder / "other") as other,
+        start_in(other, out, "/bin/echo", "here") as contained,
+    ):
+        assert contained.wait(30) == Exit(0, None)
+    assert out.read_text() == "here\n"

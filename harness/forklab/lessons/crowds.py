@@ -22,6 +22,7 @@ from forklab.rubric import expect
 from forklab.server import Server
 
 MANY = 26  # clients at once: with those before, more than 32, and two tasks each within 64
+AFTERWARDS = 8  # more: with the nine of serves_at_once, in lab 4, it is more than 50
 
 
 def at_rest_without_clients(server: Server) -> None:
@@ -76,7 +77,7 @@ def serves_at_once(server: Server, clients: Clients, others: int = 8) -> None:
 
 
 def one_child_each(server: Server, clients: Clients) -> Crowd:
-    """As many children of the server as there are clients; one thread each. Returns those."""
+    """As many children of the server as there are clients; one thread each. Returns the clients."""
     server.settle()
     before = _alive(server.children())
     expect(
@@ -153,7 +154,10 @@ def stays_one_process(server: Server, clients: Clients) -> None:
 
 
 def serves_many(server: Server, clients: Clients) -> None:
-    """So many clients at once as fill a small table; and none of them for the first time."""
+    """So many clients at once as fill a small table; and none of them for the first time.
+
+    Then some that come and leave: a table of which each place is used once may be larger.
+    """
     crowd = clients.crowd(MANY)
     expect_all_connect(server, crowd)
     unanswered = crowd.greet()
@@ -165,6 +169,7 @@ def serves_many(server: Server, clients: Clients) -> None:
         diagnosis="stops-after-n-clients",
     )
     crowd.close()
+    clients.crowd(AFTERWARDS).close()
 
 
 def says_each_thing_once(launch: Launcher) -> None:

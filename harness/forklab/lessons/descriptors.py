@@ -81,12 +81,12 @@ def children_with_the_listener(server: Server) -> list[Evidence]:
     ]
 
 
-def children_let_go(with_listener: Sequence[Evidence], of: Crowd) -> None:
+def children_let_go(with_listener: Sequence[Evidence], crowd: Crowd) -> None:
     """No child of these clients has the listening socket open."""
     expect(
         not with_listener,
         expected="only the parent has the listening socket open",
-        seen=f"{len(with_listener)} of {len(of)} children have it open as well",
+        seen=f"{len(with_listener)} of {len(crowd)} children have it open as well",
         evidence=with_listener[:1],
         diagnosis="child-keeps-listener",
     )

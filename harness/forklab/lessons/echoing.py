@@ -128,7 +128,7 @@ def _needs_one_buffer(client: Client) -> None:
 
 
 def echoes_a_long_stream(clients: Clients) -> None:
-    """Megabytes in odd-sized pieces to a client that is slow to read."""
+    """More than all buffers hold, in odd-sized pieces, to a client that is slow to read."""
     client = clients.connect(receive_buffer=1 << 16)
     data = long_text(long_stream_size())
     client.exchange(data, slow=True)

@@ -19,7 +19,6 @@ from forklab.evidence import (
 )
 from forklab.launch import Launcher
 from forklab.lessons.traffic import HELLO, long_text
-from forklab.probe import Probe
 from forklab.result import Evidence
 from forklab.rubric import expect
 from forklab.server import Server
@@ -192,13 +191,12 @@ def child_of(server: Server, client: Client) -> int | None:
     return child
 
 
-def survives_failed_fork(
-    launch: Launcher, server: Server, probe: Probe, then_reaps: bool = False
-) -> None:
+def survives_failed_fork(launch: Launcher, then_reaps: bool = False) -> None:
     """The second fork fails (EAGAIN): that client is let go, the others are served.
 
     ``then_reaps``: and children that end later are reaped, as before.
     """
+    server, probe = launch.under_a_probe()
     with Clients(server, launch.habits.greeting) as clients:
         first = clients.connect()
         expect_service(server, first, "for the first client", "does-not-echo")
@@ -259,10 +257,9 @@ def _blocks_sigchld(server: Server) -> bool:
     return masks.has(masks.blocked, signal.SIGCHLD)
 
 
-def survives_failed_accept(
-    launch: Launcher, server: Server, probe: Probe, error: int, diagnosis: str
-) -> None:
+def survives_failed_accept(launch: Launcher, error: int, diagnosis: str) -> None:
     """One call of accept fails with ``error``; the clients after it are served."""
+    server, probe = launch.under_a_probe()
     server.settle()
     probe.fail_accept(error)
     with Clients(server, launch.habits.greeting) as clients:
