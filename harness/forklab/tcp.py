@@ -183,7 +183,7 @@ def forget() -> None:
 
 
 def _answers(netlink: socket.socket, question: int, flags: int) -> list[TcpSocket]:
-    found = []
+    found: list[TcpSocket] = []
     while True:
         data = netlink.recv(1 << 16)
         while data:
