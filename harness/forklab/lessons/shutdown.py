@@ -119,6 +119,7 @@ def _ends_with_its_last_child(server: Server, client: Client, probe: Probe) -> N
     with server.frozen(child):
         server.kill(signal.SIGINT)
         server.wait_for(lambda: server.exit or not server.listeners())
+        server.settle()  # whether it waits now or ends
         expect(
             not probe.groups_killed,
             expected="signals for its own children, and for nobody else",
