@@ -169,8 +169,14 @@ def _exit_follows_a_line_of_any_length(clients: Clients) -> None:
             expected=f"a line of {len(line)} bytes back, and then, for `exit`, the end",
             seen=partial(_what_came, client, line),
             evidence=partial(transcript, client),
-            diagnosis="loses-track-of-lines",
+            diagnosis=partial(_why_no_line, clients, client),
         )
+
+
+def _why_no_line(clients: Clients, client: Client) -> str:
+    """Whether it is the line's length, or nobody is served any more."""
+    is_served = client.received or clients.connect().ask(HELLO)
+    return "loses-track-of-lines" if is_served else "stops-after-n-clients"
 
 
 def _came_back(client: Client, line: bytes) -> bool:
