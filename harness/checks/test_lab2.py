@@ -176,7 +176,8 @@ def test_child_lets_go_of_the_listener(server: Server, clients: Clients) -> None
     ],
 )
 def test_child_ends_with_its_client(server: Server, clients: Clients) -> None:
-    """Eight clients connected, spoke and left; then looked who still runs, and sent 26 more."""
+    """Eight clients connected, spoke and left; then looked who still runs, and sent 26 more,
+    then eight that left at once."""
     descriptors.children_end(server, descriptors.served_crowd(server, clients))
     crowds.serves_many(server, clients)
 

@@ -108,7 +108,7 @@ def test_serves_eight_clients_at_once(server: Server, clients: Clients) -> None:
 def test_keeps_the_right_descriptors(launch: Launcher, server: Server, clients: Clients) -> None:
     """Looked for the clients' connections among the parent's descriptors, with eight clients and
     after them; half-closed one; looked who still runs when all had left, and served 26 more at
-    once; looked for the listening socket in the children."""
+    once, then eight that left at once; looked for the listening socket in the children."""
     descriptors.right_descriptors(server, clients, descriptors.served_crowd(server, clients))
 
 

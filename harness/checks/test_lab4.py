@@ -101,8 +101,8 @@ def test_echoes_lines_and_obeys_exit(launch: Launcher, server: Server) -> None:
 )
 def test_serves_eight_clients_at_once(launch: Launcher, server: Server, clients: Clients) -> None:
     """Counted children with eight clients; looked for their connections in the parent and for the
-    listener in the children; 26 more at once; then held a silent client and asked eight more in
-    reverse order."""
+    listener in the children; 26 more at once, then eight that left at once; then held a silent
+    client and asked eight more in reverse order."""
     crowd = crowds.one_child_each(server, clients)
     descriptors.right_descriptors(server, clients, crowd)
     crowds.serves_at_once(server, clients)

@@ -369,12 +369,12 @@ def _awaits_its_child(pid: int, tid: int) -> bool:
     A fork waits, too, for a lock of the kernel's; but not for long.
     """
     number, flags, *_ = [*_syscall_words(pid, tid), "", ""]
-    vfork, clone = {"x86_64": ("58", "56"), "aarch64": ("", "220")}.get(
-        platform.machine(), ("", "")
+    vfork, clone = {"x86_64": ("58", "56"), "aarch64": (None, "220")}.get(
+        platform.machine(), (None, None)
     )
     if number == clone and flags:
         return bool(int(flags, 16) & _CLONE_VFORK)
-    return number == "435" or (number == vfork and number != "")
+    return number in (vfork, "435")
 
 
 class Sleep(Enum):

@@ -178,7 +178,7 @@ _netlink = _Netlink()
 
 
 def forget() -> None:
-    """From here on our network is another one: this thread asks nobody about the old one more."""
+    """From here on our network is another one: this thread asks about the old one no more."""
     _netlink.forget()
 
 
