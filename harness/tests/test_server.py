@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -403,15 +404,27 @@ def test_spare_files_take_no_room(shared_folder, monkeypatch):
         assert (status.st_size, status.st_blocks) == (0, 0)
 
 
-def test_many_servers_don_t_leave_descriptors_behind(actor, shared_folder, mark):
-    def play(number: int) -> None:
-        with server.Server(actor, ["pause", mark], 0, shared_folder / mark / str(number)):
-            pass
+# In a process of its own: other threads of this one open and close files too.
+MANY_SERVERS = """
+import os, sys
+from pathlib import Path
+from forklab import procfs, server
 
-    play(0)
+actor, folder = map(Path, sys.argv[1:])
+
+def left_open(number):
+    with server.Server(actor, ["pause"], 0, folder / str(number)):
+        pass
     procfs.forget()
-    before = os.listdir("/proc/self/fd")  # two of them for what the next one will print
-    for number in range(1, 6):
-        play(number)
-    procfs.forget()
-    assert os.listdir("/proc/self/fd") == before
+    return os.listdir("/proc/self/fd")
+
+before = left_open(0)  # among them two files for what the next one will print
+for number in range(1, 6):
+    assert left_open(number) == before
+"""
+
+
+def test_many_servers_don_t_leave_descriptors_behind(actor, shared_folder, mark):
+    folder = shared_folder / mark
+    command = [sys.executable, "-c", MANY_SERVERS, actor, folder]
+    subprocess.run(command, check=True)
