@@ -157,7 +157,7 @@ test: .venv/.forklab-dev-stamp
 	$(PYTHON) -m pytest -q harness/tests $$workers $(TESTARGS)
 
 ## mutants | grade the gallery of wrong servers and right ones
-##   MUTANTARGS='lab4' | ... those of lab 4 alone (--only TEXT: by name)
+##   MUTANTARGS='lab4' | ... those of lab 4 alone (or --only TEXT, --tier uid)
 .PHONY: mutants
 mutants: .venv/.forklab-stamp
 	@$(FORKLAB) mutants $(MUTANTARGS)

@@ -137,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     mutants.add_argument("lab", type=_lab, nargs="*", help="only of these labs")
     mutants.add_argument("--only", metavar="TEXT", default="", help="whose name contains TEXT")
     mutants.add_argument("--jobs", type=_count, help="how many side by side (default: one a core)")
+    mutants.add_argument("--tier", choices=TIERS, default="best", help="how strong the walls are")
     mutants.set_defaults(run=_mutants)
 
     figures = commands.add_parser("figures", help="draw the pictures of the docs anew")
@@ -473,8 +474,9 @@ def _reset(options: argparse.Namespace) -> int:
 def _mutants(options: argparse.Namespace) -> int:
     from forklab.mutants import mutants
 
+    labs = options.lab or list(paths.LAB_FOLDERS)
     whole = not options.lab and not options.only
-    return mutants(options.lab or list(paths.LAB_FOLDERS), options.only, options.jobs, write=whole)
+    return mutants(labs, options.only, options.jobs, options.tier, write=whole)
 
 
 def _figures(options: argparse.Namespace) -> int:

@@ -24,11 +24,17 @@ from forklab.rubric import of_lab
 
 
 def mutants(
-    labs: Sequence[str], name: str = "", jobs: int | None = None, write: bool = False
+    labs: Sequence[str],
+    name: str = "",
+    jobs: int | None = None,
+    tier: str = "best",
+    write: bool = False,
 ) -> int:
     """Grades the gallery, or those whose name contains ``name``.
 
     Returns 1 if a verdict is not what it must be, else 0.
+    ``tier``: as in worker.Options. On the strongest, where each grading has a network of its own,
+    buffers are of one size everywhere, and so the pages come to tell the same of every machine.
     ``write``: writes the pages in docs/ that come of it, if all verdicts are right.
     Raises GraderError if one could not be graded.
     """
@@ -36,7 +42,7 @@ def mutants(
     exhibits = [one for one in gallery.whole(labs) if name in one.name]
     if not exhibits:
         raise UsageError(f"no server of the gallery has {name!r} in its name")
-    gradings = grade_all(exhibits, jobs or os.cpu_count() or 1, console)
+    gradings = grade_all(exhibits, jobs or os.cpu_count() or 1, console, tier=tier)
     graded = sorted(gradings, key=lambda one: exhibits.index(one[0]))
     wrong = 0
     for lab in labs:
@@ -58,15 +64,20 @@ def mutants(
 
 
 def grade_all(
-    exhibits: Sequence[Exhibit], jobs: int, console: Console, what: str = "grading"
+    exhibits: Sequence[Exhibit],
+    jobs: int,
+    console: Console,
+    what: str = "grading",
+    tier: str = "",
 ) -> Generator[Graded, None, None]:
     """Grades them, ``jobs`` at a time, with a progress bar on a terminal; as they are done.
 
+    ``tier``: as in worker.Options, by default that of everybody's own program.
     Raises GraderError where a grading left no record. To be closed, if not taken to its end.
     """
     with (
         here(jobs) as graders,
-        closing(gallery.grade(exhibits, graders)) as gradings,
+        closing(gallery.grade(exhibits, graders, tier)) as gradings,
         make_bar(console) as bar,
     ):
         task = bar.add_task(what, total=len(exhibits))

@@ -44,7 +44,7 @@ UNSTEADY = {"loses-part-of-a-stream", "loses-bytes-to-signals", "parent-closes-l
 
 @pytest.mark.parametrize("one", WHOLE, ids=lambda one: f"{one.lab}-{one.name}")
 def test_gets_its_verdict(one: Exhibit, graders, told):
-    # As in a batch, on the strongest tier; `make mutants` and `make soak` take the usual one.
+    # As in a batch and in `make mutants`, on the strongest tier; `make soak` takes the usual one.
     [(_, result)] = gallery.grade([one], graders, tier="best")
     assert one.wrong_about(result) == []
     seen = pages.sightings([(one, result)])

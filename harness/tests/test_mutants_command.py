@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from forklab import gallery, paths
+from forklab import gallery, paths, tiers
 from forklab.cli import ALL_PASSED, INTERRUPTED, SOME_FAILED, USAGE
 from forklab.errors import GraderError
-from forklab.gallery import Exhibit
+from forklab.gallery import Exhibit, Graded
 from forklab.mutants import mutants
+from forklab.render import pages
 from tests.support import (
     COMMAND,
     DEADLINE,
@@ -77,6 +78,16 @@ def test_a_mark_that_should_not_be_missing(monkeypatch, capsys):
     assert (marks["2"], marks["3"], marks["4"], marks["5"]) == ("·", "[·]", "[·]", "·")
 
 
+def test_the_walls_are_the_strongest_or_those_that_are_named(monkeypatch):
+    monkeypatch.setattr(gallery, "whole", lambda labs: [gallery.reference("lab1")])
+    graded: list[Graded] = []
+    monkeypatch.setattr(pages, "of_gallery", lambda those: graded.extend(those) or {})
+    assert mutants(["lab1"], write=True) == 0
+    strongest, *_, weakest = tiers.available() * 2
+    assert mutants(["lab1"], tier=weakest, write=True) == 0
+    assert [result.tier for _, result in graded] == [strongest, weakest]
+
+
 def test_a_grading_without_a_record_stops_it(monkeypatch):
     lost = Exhibit("lab9", "lost", "w", ENDS, {}, frozenset())
     monkeypatch.setattr(gallery, "whole", lambda labs: [lost, lost])
@@ -85,7 +96,7 @@ def test_a_grading_without_a_record_stops_it(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words", [("--jobs", "0"), ("--jobs", "two"), ("lab9",), ("lab1", "lab0")], ids=" ".join
+    "words", [("--jobs", "0"), ("--jobs", "two"), ("lab9",), ("lab1", "lab0"), ("--tier", "paper")], ids=" ".join
 )
 def test_usage(words):
     ran = forklab("mutants", *words)
