@@ -161,9 +161,12 @@ class Family:
             found = {}
             has_missed = False
             for name in names - strangers - kin:
-                if not name.isdigit():
+                try:
+                    one = process(int(name))
+                except (ValueError, PermissionError):  # no process, or another user's (hidepid)
                     strangers.add(name)
-                elif (one := process(int(name))) is not None:
+                    continue
+                if one is not None:
                     found[one.pid] = one
                 else:  # gone meanwhile, and what it has forked may be here by now
                     has_missed = True
@@ -171,7 +174,8 @@ class Family:
             strangers |= {str(pid) for pid in found if is_kin[pid] is False}
             kin |= {str(pid) for pid in found if is_kin[pid]}
             self._strangers, self._kin = strangers, kin
-            # None: its parent ended while we looked. Look again: it has another one now.
+            # None: its parent ended, or came, while we looked. Look again: now it is there, or it
+            # is another one.
             if None not in is_kin.values() and not has_missed:
                 return sorted({int(name) for name in kin} - {self.root})
 
@@ -183,9 +187,11 @@ class Family:
             if pid == 0 or str(pid) in strangers:
                 return False
             if pid not in found:
-                # Gone while we looked; or hidden from us (hidepid, proc(5)), and then not ours.
+                # Gone while we looked, or come while the names were read; or hidden from us
+                # (hidepid, proc(5)), and then not ours.
                 now = process(child)
-                return None if now is None or now.parent != pid else False
+                is_hidden = now is not None and now.parent == pid and process(pid) is None
+                return False if is_hidden else None
             child, pid = pid, found[pid].parent
         return True
 

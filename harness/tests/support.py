@@ -20,7 +20,7 @@ from forklab import paths, procfs
 from forklab.result import Result
 
 T = TypeVar("T")
-DEADLINE = 30.0  # seconds; only a broken kit lets it pass
+DEADLINE = 60.0  # seconds; only a broken kit lets it pass
 PACKAGES = Path(pytest.__file__).parents[1]  # for a Python outside of .venv
 COMMAND = [sys.executable, "-P", "-m", "forklab"]
 

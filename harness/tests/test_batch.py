@@ -26,7 +26,15 @@ from forklab.render.terminal import make_console
 from forklab.result import ERROR, FAILED, PASSED, SKIPPED, Result
 from forklab.worker import Options, Task
 from tests import records
-from tests.support import COMMAND, environment, forklab, run_folders, running, wait_until
+from tests.support import (
+    COMMAND,
+    DEADLINE,
+    environment,
+    forklab,
+    run_folders,
+    running,
+    wait_until,
+)
 
 JOBS = 2
 
@@ -195,7 +203,7 @@ def test_a_fault_is_tried_again_alone(handed_in, tmp_path, pretender):
             beside.setdefault(task.shown_as, []).append(under_way)
         try:
             if len(pretender.graded) <= JOBS:
-                both.wait(10)  # so that two are under way
+                both.wait(DEADLINE)  # so that two are under way
             if task.shown_as.startswith(("bob", "dan")) and len(beside[task.shown_as]) == 1:
                 raise GraderError("no ports left")
         finally:
@@ -302,7 +310,7 @@ def test_a_signal_stops_it_and_nothing_is_lost(
             os.kill(os.getpid(), number)
             stopped.set()
         elif len(pretender.graded) > 3:
-            stopped.wait(10)
+            stopped.wait(DEADLINE)
 
     pretender.act = act
     out = tmp_path / "grades"

@@ -19,6 +19,7 @@ from forklab.clients import Client, Clients, Crowd
 from forklab.echoes import around_difference, compare, difference, expect_echo, stops_at_nul
 from forklab.evidence import plain, transcript, visible
 from forklab.rubric import CheckFailed
+from tests.support import DEADLINE
 
 T = TypeVar("T")
 Serve = Callable[[socket.socket], None]
@@ -210,7 +211,7 @@ def test_its_port_and_whether_it_is_connected(stack):
         echo(conn)
 
     client = stack.enter_context(Clients(Peer(look, stack))).connect()
-    assert came.wait(10)
+    assert came.wait(DEADLINE)
     assert seen == [client.port]
     assert client.is_connected
     client.close()

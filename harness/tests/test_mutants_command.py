@@ -81,7 +81,12 @@ def test_a_mark_that_should_not_be_missing(monkeypatch, capsys):
 def test_the_walls_are_the_strongest_or_those_that_are_named(monkeypatch):
     monkeypatch.setattr(gallery, "whole", lambda labs: [gallery.reference("lab1")])
     graded: list[Graded] = []
-    monkeypatch.setattr(pages, "of_gallery", lambda those: graded.extend(those) or {})
+
+    def keep(those: list[Graded]) -> dict[Path, str]:
+        graded.extend(those)
+        return {}
+
+    monkeypatch.setattr(pages, "of_gallery", keep)
     assert mutants(["lab1"], write=True) == 0
     strongest, *_, weakest = tiers.available() * 2
     assert mutants(["lab1"], tier=weakest, write=True) == 0
@@ -96,7 +101,9 @@ def test_a_grading_without_a_record_stops_it(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words", [("--jobs", "0"), ("--jobs", "two"), ("lab9",), ("lab1", "lab0"), ("--tier", "paper")], ids=" ".join
+    "words",
+    [("--jobs", "0"), ("--jobs", "two"), ("lab9",), ("lab1", "lab0"), ("--tier", "paper")],
+    ids=" ".join,
 )
 def test_usage(words):
     ran = forklab("mutants", *words)

@@ -141,6 +141,31 @@ def test_family_grows_and_has_no_strangers(play):
     wait_until(lambda: len([p for p in ours.members() if not p.is_zombie]) == 5, "one fewer")
 
 
+def test_family_takes_in_who_came_while_the_names_were_read(play, monkeypatch):
+    """Its parent's name was not there yet when the child's already was."""
+    contained = play("many", "2")
+    wait_until(lambda: len(Family(contained.keeper_pid).pids()) == 3, "two children")
+    names = os.listdir
+    torn = iter([[name for name in names("/proc") if name != str(contained.pid)]])
+    monkeypatch.setattr(os, "listdir", lambda folder: next(torn, None) or names(folder))
+    assert len(Family(contained.keeper_pid).pids()) == 3
+
+
+def test_family_is_without_those_whom_we_may_not_look_at(play, monkeypatch):
+    """Where /proc has the names of other users' processes, and no more (hidepid=1, proc(5))."""
+    contained, hidden = play("many", "2"), play("pause")
+    wait_until(lambda: len(Family(contained.keeper_pid).pids()) == 3, "two children")
+    may_look = procfs.process
+
+    def look(pid: int) -> procfs.Process | None:
+        if pid == hidden.pid:
+            raise PermissionError
+        return may_look(pid)
+
+    monkeypatch.setattr(procfs, "process", look)
+    assert len(Family(contained.keeper_pid).pids()) == 3
+
+
 ALWAYS = [("accept", "0"), ("read",), ("pause",), ("poll", "-1"), ("select",), ("epoll", "-1")]
 NOT_ALWAYS = [("nap",), ("poll", "600000"), ("select", "timeout"), ("epoll", "600000")]
 

@@ -251,7 +251,7 @@ def test_an_error_is_not_the_student_s():
 def test_an_untouched_starter_is_greeted(lab):
     result, ran = graded(lab, paths.starter_of(lab))
     assert result.untouched
-    assert "Welcome" in ran.stdout.split(f"{lab[3:]}.1")[0]
+    assert "Welcome" in ran.stdout.split(f" {lab[3:]}.1 ")[0]
     result, ran = graded(lab, paths.solution_of(lab))
     assert not result.untouched
     assert "Welcome" not in ran.stdout

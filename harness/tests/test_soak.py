@@ -159,7 +159,7 @@ def test_the_load_works_and_is_gone_when_a_grading_fails(load, name):
         return [pid for pid in programs(load) if procfs.cpu_seconds(pid) > 0.05]
 
     def grade() -> None:
-        pids = wait_until(lambda: at_work() if len(at_work()) == how_many else [], "load", 10)
+        pids = wait_until(lambda: at_work() if len(at_work()) == how_many else [], "load")
         cores = {CORES[0]} if name == "one core" else set(CORES)
         assert all(os.sched_getaffinity(pid) == cores for pid in [0, *pids])
         raise ZeroDivisionError
@@ -179,7 +179,7 @@ def test_the_memory_is_taken_and_the_eater_goes_first(load, monkeypatch):
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     with soak._memory_full():
-        (pid,) = wait_until(lambda: programs(load), "the eater", 10)
+        (pid,) = wait_until(lambda: programs(load), "the eater")
         wait_until(lambda: resident(pid) > 32 * MEBIBYTE, "it to have eaten")
         assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
 
@@ -222,7 +222,7 @@ def test_interrupted(number):
         return members if load and at_work(process.pid) else set()
 
     try:
-        members = wait_until(under_way, "load and gradings", 10)
+        members = wait_until(under_way, "load and gradings")
         gradings = at_work(process.pid)
     finally:
         process.send_signal(number)

@@ -269,6 +269,7 @@ def test_answers_that_nobody_waited_for_are_no_answers(stack, monkeypatch):
         assert [one.port for one in tcp.listeners_on(port)] == [port]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # threads of others
 def test_a_fork_asks_for_itself(stack):
     port = listener(stack).getsockname()[1]
     assert find(port)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import signal
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from forklab import procfs, tcp
 from forklab.clients import Client, Clients
@@ -99,10 +98,11 @@ def survives_vanishing_clients(server: Server, clients: Clients, others: bool = 
     leaving.ask(HELLO)
     if others:
         # A child that sleeps in its write when the client goes. It is not frozen: to stop it would
-        # send its parent a SIGCHLD.
+        # send its parent a SIGCHLD. It may also sleep in its read, while what was sent is still
+        # under way.
         child = child_of(server, leaving)
         while leaving.send(long_text(100_000)) and child:
-            server.wait_for(partial(server.sleeps, child))
+            server.settle()
         leaving.close()
     else:
         # Frozen, the server finds the client gone only when it writes: once for the first piece
