@@ -184,8 +184,8 @@ def test_exit_ends_the_session(server: Server, clients: Clients) -> None:
 )
 def test_exit_is_a_line(server: Server, clients: Clients) -> None:
     """Sent exits, a space before exit, exit inside a line, after a lone \\r and before a NUL (all
-    to be echoed); ex and it in two segments; three lines in one; exit at the end of long lines; and
-    exit after lines of 127 to 100,000 bytes."""
+    to be echoed); ex and it in two segments; three lines in one; exit at the end of long lines and,
+    without a newline, of the stream; and exit after lines of 127 to 100,000 bytes."""
     sessions.exit_is_a_line(server, clients)
 
 

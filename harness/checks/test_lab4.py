@@ -82,8 +82,8 @@ def test_refuses_bad_arguments_and_listens(launch: Launcher) -> None:
 )
 def test_echoes_lines_and_obeys_exit(launch: Launcher, server: Server) -> None:
     """Sent lines short, long, with NULs, with \\r\\n, unfinished, and 64 KiB without a newline;
-    then exit in one piece and in two, alone, between other lines and after lines of many lengths,
-    and words that only look like it."""
+    then exit in one piece and in two, alone, between other lines, after lines of many lengths and
+    without a newline, and words that only look like it."""
     echoing.echoes_on_and_on_in_lines(launch, server, and_then=sessions.obeys_exit)
 
 
@@ -337,15 +337,15 @@ def test_survives_failing_fork_and_accept(launch: Launcher) -> None:
         "duties: to end its children (kill) and to wait for each (wait), and only then to leave "
         "with status 0. A child that has the parent's handler or mask does not obey.",
         "Handler: note it, close(listener). After the loop: kill(pid, SIGTERM) for every living "
-        "child, wait(NULL) until it says -1, return 0. In the child, after fork: "
+        "child, wait(&status) and log until it says -1, return 0. In the child, after fork: "
         "signal(SIGTERM, SIG_DFL), the same for SIGINT, then the usual mask back.",
     ],
 )
 def test_shuts_down_on_sigterm(launch: Launcher, server: Server, clients: Clients) -> None:
     """Sent SIGTERM to the server with 20 clients connected, and looked at its exit status, its port
     and its processes; then SIGINT to another copy, some of whose clients had left, with a child
-    that was too slow to end at once; then SIGTERM to one whose only child had ended before fork
-    returned in its parent."""
+    that was too slow to end at once, and read its log; then SIGTERM to one whose only child had
+    ended before fork returned in its parent."""
     shutdown.shuts_down(server, clients)
     clients.leave()
     shutdown.waits_for_slow_children(launch)

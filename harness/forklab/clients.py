@@ -302,13 +302,15 @@ class Crowd(list[Client]):
             client.reset()
 
     def greet(self) -> list[Client]:
-        """Each says its number and gets its answer, side by side. Returns who got none."""
+        """Each says its number and gets its echo, side by side. Returns who got none."""
         wanted = {}
         for number, client in enumerate(self):
             message = b"message %d\n" % number
-            wanted[client] = len(client.received) + len(message)
+            wanted[client] = bytes(client.received) + message
             client.send(message)
-        return [one for one, size in wanted.items() if len(one.receive(size)) < size]
+        return [
+            one for one, whole in wanted.items() if not one.receive(len(whole)).startswith(whole)
+        ]
 
 
 class Clients:

@@ -20,7 +20,7 @@ MOST_ROWS = 24  # of a table
 STATES = {
     "R": "running",
     "S": "asleep",
-    "D": "waiting for the disk",
+    "D": "waiting in the kernel",  # for the disk, or in vfork for a child
     "T": "stopped",
     "t": "stopped",
     "Z": "zombie",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -445,6 +446,44 @@ def sleep_of(pid: int, tid: int) -> Sleep:
     value = arguments[index]
     has_none = value == 0 if kind == "null" else bool(value & 0x8000_0000)
     return Sleep.FOR_EVER if has_none else Sleep.TIMED
+
+
+# Calls that wait for a socket, and the option by which they end all the same (socket(7)).
+_OPTIONS = {
+    "x86_64": {
+        **dict.fromkeys((0, 19, 45, 47, 43, 288), socket.SO_RCVTIMEO),
+        **dict.fromkeys((1, 20, 44, 46), socket.SO_SNDTIMEO),
+    },
+    "aarch64": {
+        **dict.fromkeys((63, 65, 207, 212, 202, 242), socket.SO_RCVTIMEO),
+        **dict.fromkeys((64, 66, 206, 211), socket.SO_SNDTIMEO),
+    },
+}
+_SYS_PIDFD_GETFD = 438
+
+
+def has_time_out(pid: int, tid: int) -> bool:
+    """Whether the socket that a thread sleeps for has a time-out, which its call does not show.
+
+    False also where that is not to be known: the kernel lends us no descriptor of a process that
+    we may not trace, and none before Linux 5.6 (pidfd_getfd(2)).
+    """
+    words = _syscall_words(pid, tid)
+    option = _OPTIONS.get(platform.machine(), {}).get(int(words[0])) if words[1:] else None
+    if option is None:
+        return False
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    file = _libc.syscall(_SYS_PIDFD_GETFD, pidfd, int(words[1], 16), 0)
+    os.close(pidfd)
+    if file < 0:
+        return False
+    time_out, size = ctypes.create_string_buffer(16), ctypes.c_uint(16)
+    failed = _libc.getsockopt(file, socket.SOL_SOCKET, option, time_out, ctypes.byref(size))
+    os.close(file)
+    return not failed and any(time_out.raw)  # it may be no socket
 
 
 def sleep_since(pid: int, tid: int, first: Rest) -> Sleep:

@@ -190,6 +190,10 @@ class _AtRest:
     threads: dict[tuple[int, int], procfs.Rest]
     for_ever: bool  # none of them in a call with a time-out: only we can wake it
 
+    def has_time_out(self) -> bool:
+        """Whether one wakes by itself although its call does not say so."""
+        return any(procfs.has_time_out(*ids) for ids in self.threads)
+
 
 class Server:
     """A started program and all its descendants; use it as a context, and it is gone afterwards.
@@ -441,7 +445,7 @@ class Server:
 
         ``readable`` are sockets of ours: their data ends a pause early. ``cpu``: another limit for
         the CPU time, in seconds. ``sure``: how many seconds it must hold that only we could wake
-        them; 0 where no verdict hangs on it.
+        them; 0 where no verdict hangs on it, and time-outs of sockets don't count.
         """
         if value := condition():
             return value
@@ -478,7 +482,9 @@ class Server:
                     self.napped += min(now - looked, LONGEST_LOOK)
                 if nap is None or rest.threads != nap.threads:  # it was awake in between
                     nap, nap_began = rest, now
-                if now - nap_began >= (sure if rest.for_ever else TIMER_SECONDS):
+                slept = now - nap_began
+                only_we_can = rest.for_ever and slept >= sure and not (sure and rest.has_time_out())
+                if only_we_can or slept >= TIMER_SECONDS:
                     return self._at_last(condition)
                 if napped >= (RESTLESS_NAPS if self.fidgets else NAPS_SECONDS):
                     self.fidgets = True

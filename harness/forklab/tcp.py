@@ -70,6 +70,17 @@ def listeners_on(port: int) -> list[TcpSocket]:
     return [one for one in listeners() if one.port == port]
 
 
+def is_reached(port: int) -> bool:
+    """Whether somebody gets what comes to 127.0.0.1 and that port. True if the kernel can't say."""
+    with suppress(OSError):
+        _who_gets(port)
+        return True
+    with suppress(OSError):
+        _by_netlink([LISTEN])
+        return False
+    return True
+
+
 def connections(port: int) -> list[TcpSocket]:
     """The ends at that port of established connections."""
     return [one for one in _sockets(list(_CONNECTED)) if one.port == port]

@@ -139,12 +139,26 @@ def exit_is_a_line(server: Server, clients: Clients) -> None:
     for sizes in (range(1, 1101), (2047, 2048, 4095, 4096, 8191, 8192, 65535, 65536)):
         lines = b"".join(b"x" * size + b"exit\n" for size in sizes)
         _expect_line_back(client, lines)
+    client.close()
+    _unfinished_exit_is_text(clients)
     client = clients.connect()
     with_nul = b"exit\0and more\n"
     got = client.ask(with_nul)
     if client.ended:  # that bytes after a NUL come back is another check's affair
         compare(client, with_nul, got, "matches-inside-a-line")
     _exit_follows_a_line_of_any_length(clients)
+
+
+def _unfinished_exit_is_text(clients: Clients) -> None:
+    """The stream ends before a newline comes. Whether such a line comes back: another's affair."""
+    for unfinished in (b"a\nexis", b"a\nexit"):
+        client = clients.connect()
+        client.send_last(unfinished)
+        got = client.receive(len(unfinished))
+        if unfinished.endswith(b"exit"):
+            compare(client, unfinished, got, "matches-inside-a-line")
+        elif got != unfinished:
+            return
 
 
 def _exit_follows_a_line_of_any_length(clients: Clients) -> None:

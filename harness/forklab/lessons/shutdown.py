@@ -13,6 +13,7 @@ from forklab.evidence import (
 )
 from forklab.launch import Launcher
 from forklab.lessons.survival import child_of
+from forklab.lessons.telling import lines_about
 from forklab.lessons.traffic import HELLO, count
 from forklab.probe import Probe
 from forklab.rubric import expect
@@ -74,12 +75,17 @@ def waits_for_slow_children(launch: Launcher) -> None:
     with Clients(server, launch.habits.greeting) as clients:
         crowd = clients.crowd(3)
         crowd.greet()
+        children = _living(server)
         crowd[1].close()
         server.settle()
+        left = _living(server)
+        masks = server.signal_masks()
         another = clients.connect()
         if another.ask(HELLO) == HELLO:
             another.close()
             _ends_with_its_last_child(server, crowd[-1], probe)
+            if not masks.has(masks.ignored, signal.SIGCHLD):  # a matter of 4.5
+                _tells_of_the_last_children(server, children - left, left)
             return
     # It waits in its handler, which is a matter of 4.8: once more, and nobody leaves.
     server = launch.listening(probe=probe)
@@ -87,6 +93,27 @@ def waits_for_slow_children(launch: Launcher) -> None:
         client = clients.connect()
         client.ask(HELLO)
         _ends_with_its_last_child(server, client, probe)
+
+
+def _living(server: Server) -> set[int]:
+    """Its children, by the pids that :func:`lines_about` knows them by from here on."""
+    pids = {one.pid for one in server.living()}
+    for pid in pids:
+        server.pid_inside(pid)
+    return pids
+
+
+def _tells_of_the_last_children(server: Server, before: set[int], at_the_end: set[int]) -> None:
+    """One that tells how a child ended before tells it of those that it ends itself, too."""
+    told_before = any("exit" in line for pid in before for line in lines_about(server, pid))
+    untold = [pid for pid in at_the_end if not lines_about(server, pid)]
+    expect(
+        not (untold and told_before),
+        expected="a line for each child that ends at the shutdown, as for one that ends before it",
+        seen=f"{len(untold)} of {count(len(at_the_end), 'child', 'children')} ended without a line",
+        evidence=lambda: last_words(server),
+        diagnosis="does-not-tell",
+    )
 
 
 def forgets_who_has_ended(launch: Launcher) -> None:

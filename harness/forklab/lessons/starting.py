@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from forklab import tcp
 from forklab.build import CUT
 from forklab.clients import Clients
 from forklab.errors import GraderError
@@ -259,6 +260,12 @@ def listens_on_its_port(launch: Launcher) -> Server:
         seen=f"the process that was started has ended ({server.exit}); its child listens",
         evidence=process_table(server),
         diagnosis="leaves-the-foreground",
+    )
+    expect(
+        tcp.is_reached(found.port),
+        expected="a socket that listens on all IPv4 addresses (INADDR_ANY)",
+        seen=f"it listens on port {port}, but nobody can connect to 127.0.0.1 there",
+        diagnosis="listens-on-one-address",
     )
     expect(
         found.serves_everyone,

@@ -35,13 +35,15 @@ def expect_alive(
     """Fails the check if the server ended."""
     running = server.is_running()
     ended = server.exit
-    by_sigpipe = ended is not None and ended.signal == signal.SIGPIPE
+    ended_by = ended.signal if ended else None
+    if ended_by in CRASHES and diagnosis == "ends-with-its-client":
+        diagnosis = "crashes"
     expect(
         running,
         expected=f"a server that goes on {after}",
         seen=f"it ended: {ended}",
         evidence=[*evidence],
-        diagnosis="killed-by-sigpipe" if by_sigpipe else diagnosis,
+        diagnosis="killed-by-sigpipe" if ended_by == signal.SIGPIPE else diagnosis,
     )
 
 
@@ -215,19 +217,22 @@ def survives_failed_fork(launch: Launcher, then_reaps: bool = False) -> None:
         )
         if not probe.forks_failed:
             return  # it makes its children by a call of its own (clone): nothing to judge
+        if not second.received:
+            seen = "its connection stays open, and nobody will ever answer"
+            diagnosis = "keeps-client-of-failed-fork"
+        elif server.holders(second.port):
+            seen, diagnosis = "a child serves it: fork was called again until it worked", None
+        else:
+            seen, diagnosis = "the parent serves it itself", "takes-failed-fork-for-child"
         expect(
             let_go,
             expected="the client whose fork failed sees the connection close",
-            seen="its connection stays open, and nobody will ever answer"
-            if not second.received
-            else "the parent serves it itself",
+            seen=seen,
             evidence=lambda: [
                 *transcript(second),
                 descriptor_table("descriptors of the parent", server.descriptors()),
             ],
-            diagnosis="keeps-client-of-failed-fork"
-            if not second.received
-            else "takes-failed-fork-for-child",
+            diagnosis=diagnosis,
         )
         expect(
             server.wait_for(lambda: len(server.descriptors()) <= len(before)),

@@ -34,11 +34,9 @@ def tells_how_children_ended(launch: Launcher) -> None:
     server = launch.listening(probe=probe)
     with Clients(server, launch.habits.greeting) as clients:
         must_reap_itself(launch, server)
-        for how in ENDS:
-            child = _end_a_child(server, clients, how)
+        for wanted in ENDS:
+            child, how = _end_a_child(server, clients, wanted)
             server.wait_for(partial(_is_gone, child))
-            if how == signal.SIGTERM and not _is_gone(child):
-                continue  # it does not obey SIGTERM: a matter of the orderly shutdown
             server.settle()
             _expect_told(server, child, how)
         _tells_a_burst_apart(server, clients)
@@ -47,16 +45,26 @@ def tells_how_children_ended(launch: Launcher) -> None:
     _says_nothing_of_nobody(server)
 
 
-def _end_a_child(server: Server, clients: Clients, how: signal.Signals | None) -> int | None:
-    """A new client's child, which is made to end."""
+def _end_a_child(
+    server: Server, clients: Clients, how: signal.Signals | None
+) -> tuple[int | None, signal.Signals | None]:
+    """A new client's child, which is made to end; and what that came to be by."""
     client = clients.connect()
     client.ask(HELLO)
     child = child_of(server, client)
+    how = _certain(child, how)
     if how is None:
         client.close()
     elif child is not None:
         server.kill(how, child)
-    return child
+    return child, how
+
+
+def _certain(child: int | None, how: signal.Signals | None) -> signal.Signals | None:
+    """SIGKILL in place of SIGTERM, where the child has an answer of its own to that one."""
+    masks = procfs.signal_masks(child) if child and how == signal.SIGTERM else None
+    its_own = masks and masks.has(masks.caught | masks.ignored | masks.blocked, signal.SIGTERM)
+    return signal.SIGKILL if its_own else how
 
 
 def _tells_a_burst_apart(server: Server, clients: Clients) -> None:
@@ -66,7 +74,8 @@ def _tells_a_burst_apart(server: Server, clients: Clients) -> None:
     for how in ENDS:
         client = clients.connect()
         client.ask(HELLO)
-        ends[child_of(server, client)] = how
+        child = child_of(server, client)
+        ends[child] = _certain(child, how)
         leaving += [client] if how is None else []
     with server.frozen():
         for child, how in ends.items():
@@ -77,7 +86,7 @@ def _tells_a_burst_apart(server: Server, clients: Clients) -> None:
         server.wait_for(lambda: len(server.zombies()) >= len(ends))
     server.settle()
     for child, how in ends.items():
-        if _is_gone(child) and _lines_about(server, child):
+        if _is_gone(child) and lines_about(server, child):
             _expect_told(server, child, how, " (all three ended at once, while it was frozen)")
 
 
@@ -91,7 +100,7 @@ def _tells_a_status(server: Server, clients: Clients) -> None:
     server.settle()
     too_large = [
         line
-        for line in _lines_about(server, child)
+        for line in lines_about(server, child)
         if any(int(n) > 255 for n in re.findall(r"(?:status|code|with)\D{0,3}(\d+)", line))
     ]
     expect(
@@ -110,12 +119,12 @@ def _says_nothing_of_the_stopped(server: Server, clients: Clients) -> None:
     child = child_of(server, client)
     if child is None:
         return
-    before = _lines_about(server, child)
+    before = lines_about(server, child)
     with server.frozen(child):
         server.settle()
         told = [
             line
-            for line in _lines_about(server, child)[len(before) :]
+            for line in lines_about(server, child)[len(before) :]
             if re.search("exit|kill|term", line, re.IGNORECASE)
             and not re.search("stop", line, re.IGNORECASE)
         ]
@@ -145,13 +154,13 @@ def _expect_told(
     server: Server, child: int | None, how: signal.Signals | None, when: str = ""
 ) -> None:
     """Fails the check unless just one line tells how that child ended."""
-    server.wait_for(lambda: bool(_lines_about(server, child)))
+    server.wait_for(lambda: bool(lines_about(server, child)))
     pid = server.pid_inside(child or 0)
     word, number = ("signal|kill|term", int(how)) if how else ("exit", 0)
     wanted = rf"({word}).*{_number(number)}|{_number(number)}.*({word})"
     if how:
         wanted += rf"|{how.name}"
-    lines = _lines_about(server, child)
+    lines = lines_about(server, child)
     told = [x for x in lines if re.search(wanted, _without_pid(x, pid), re.IGNORECASE)]
     shown = f"killed by signal {number}" if how else f"exited with status {number}"
     expect(
@@ -163,7 +172,8 @@ def _expect_told(
     )
 
 
-def _lines_about(server: Server, pid: int | None) -> list[str]:
+def lines_about(server: Server, pid: int | None) -> list[str]:
+    """What it has said of a descendant, whose pid inside was asked for while it lived."""
     said = (server.stdout + server.stderr).decode(errors="replace")
     number = _number(server.pid_inside(pid or 0))
     return [line for line in said.splitlines() if re.search(number, line)]
