@@ -28,6 +28,8 @@ class _Page(ctypes.Structure):
         ("accept_errno", ctypes.c_int),
         ("accept_failures", ctypes.c_int),
         ("accepts_failed", ctypes.c_int),
+        ("stops", ctypes.c_int),
+        ("stopped", ctypes.c_int),
         ("bind_errno", ctypes.c_int),
         ("bind_port", ctypes.c_int),
         ("last_bind_port", ctypes.c_int),
@@ -115,6 +117,15 @@ class Probe:
     def accepts_failed(self) -> int:
         """How many did."""
         return int(self._page.accepts_failed)
+
+    def stop_before_accept(self) -> None:
+        """SIGTERM comes right before the next call of accept; not if one waits already."""
+        self._page.stops = 1
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has come."""
+        return bool(self._page.stopped)
 
     @property
     def last_bind_port(self) -> int:

@@ -243,17 +243,20 @@ def _counts(attributes: bytes) -> tuple[int, int, int]:
 def _by_proc() -> Iterator[TcpSocket]:
     for name in ("tcp", "tcp6"):
         with suppress(FileNotFoundError):  # a kernel without IPv6
-            for line in Path("/proc/net", name).read_text().splitlines()[1:]:
-                words = line.split()
-                address, _, port = words[1].partition(":")
+            lines = Path("/proc/net", name).read_text().splitlines()[1:]
+            sockets = [line.split()[1:] for line in lines]
+            # While others come and go, it may tell of one twice.
+            once = {(words[0], words[1], words[8]): words for words in sockets}
+            for words in once.values():
+                address, _, port = words[0].partition(":")
                 raw = bytes.fromhex(address)  # 32-bit words in the machine's (little-endian) order
                 raw = b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4))
                 yield TcpSocket(
-                    int(words[3], 16),
+                    int(words[2], 16),
                     raw,
                     int(port, 16),
-                    int(words[2].partition(":")[2], 16),
-                    int(words[4].partition(":")[0], 16),
-                    int(words[9]),
+                    int(words[1].partition(":")[2], 16),
+                    int(words[3].partition(":")[0], 16),
+                    int(words[8]),
                     room=1,  # the queue's length is there, but not the backlog
                 )

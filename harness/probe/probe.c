@@ -7,7 +7,8 @@
  *
  *	fork		fails with fork_errno, fork_failures times; comes back in the parent only when
  *			the child has ended and its other threads know, if linger is set
- *	accept		fails with accept_errno, accept_failures times
+ *	accept		fails with accept_errno, accept_failures times; SIGTERM comes right before it,
+ *			stops times
  *	bind		is noted, and when it fails, why
  *	write, send	on a socket take at most write_limit bytes
  *	SO_RCVTIMEO	is a millisecond, whatever was asked for, if hurry is set; how often it
@@ -43,6 +44,7 @@ static struct page {
 	int fork_errno, fork_failures, forks_failed;
 	int forks, caught_at_first_fork, ignored_at_first_fork;
 	int accept_errno, accept_failures, accepts_failed;
+	int stops, stopped;
 	int bind_errno, bind_port, last_bind_port;
 	int write_limit;
 	int hurry, time_outs, timed_out;
@@ -218,13 +220,24 @@ static bool accept_fails(void)
 	return true;
 }
 
+/* The latest moment at which a signal still finds accept not waiting. */
+static void stop_before_accept(void)
+{
+	if (!take(&page->stops))
+		return;
+	page->stopped++;
+	REAL(kill)(getpid(), SIGTERM);
+}
+
 int accept(int fd, struct sockaddr *addr, socklen_t *size)
 {
+	stop_before_accept();
 	return accept_fails() ? -1 : REAL(accept)(fd, addr, size);
 }
 
 int accept4(int fd, struct sockaddr *addr, socklen_t *size, int flags)
 {
+	stop_before_accept();
 	return accept_fails() ? -1 : REAL(accept4)(fd, addr, size, flags);
 }
 

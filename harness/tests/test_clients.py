@@ -329,6 +329,21 @@ def test_no_greeting_where_one_was_expected(visit):
 # Crowds
 
 
+def test_a_crowd_is_greeted(stack):
+    crowd = stack.enter_context(Clients(Peer(echo, stack))).crowd(3)
+    assert crowd.greet() == []
+    assert crowd.greet() == []
+
+
+def test_who_gets_other_words_gets_no_echo(stack):
+    def refuse(conn: socket.socket) -> None:
+        conn.recv(100)
+        conn.sendall(b"server full\n")  # as long as what it was sent
+
+    crowd = stack.enter_context(Clients(Peer(refuse, stack))).crowd(3)
+    assert crowd.greet() == crowd
+
+
 def test_a_crowd(stack):
     clients = stack.enter_context(Clients(Peer(echo, stack)))
     crowd = clients.crowd(30)

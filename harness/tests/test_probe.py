@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,7 @@ static void print(const char *what, long result)
 }
 
 static void handle(int number) { (void)number; }
+static void tell(int number) { print("signal", number); }
 static void handle_loudly(int number) { printf("loud %d\n", number); }
 static void handle_rudely(int number) { (void)number; errno = EPERM; }
 
@@ -145,6 +147,7 @@ int main(int argc, char *argv[])
 		int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
 		listen(listener, 1);
+		signal(SIGTERM, tell);
 		print("accept", accept(listener, NULL, NULL));
 		print("accept4", accept4(listener, NULL, NULL, 0));
 		print("accept", accept(listener, NULL, NULL));
@@ -282,6 +285,16 @@ def test_accept_fails(play, probe):
     nobody = -errno.EAGAIN
     assert play("accept") == {"accept": [-errno.EMFILE, nobody], "accept4": [-errno.EMFILE]}
     assert probe.accepts_failed == 2
+
+
+def test_a_signal_comes_right_before_accept(play, probe):
+    nobody = -errno.EAGAIN
+    calls = {"accept": [nobody, nobody], "accept4": [nobody]}
+    assert play("accept") == calls
+    assert not probe.stopped
+    probe.stop_before_accept()
+    assert play("accept") == {"signal": [signal.SIGTERM], **calls}
+    assert probe.stopped
 
 
 def test_writes_to_sockets_are_short(play, probe):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -193,6 +194,33 @@ def test_how_it_sleeps(play, role, expected):
     wait_until(is_there, "the system call")
     # However often one looks: what has no time-out has none a moment later, either.
     assert {procfs.sleep_of(pid, pid) for _ in range(50)} == {expected}
+
+
+WAITS = """
+import os, socket, struct, sys
+
+made = socket.create_server(("127.0.0.1", 0))
+made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(sys.argv[2]), 0))
+os.read(0, 1) if sys.argv[1] == "read" else made.accept()
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "seconds", "expected"),
+    [("accept", 600, True), ("accept", 0, False), ("read", 9, False)],
+)
+def test_whether_a_socket_has_a_time_out(call, seconds, expected):
+    command = [sys.executable, "-c", WAITS, call, str(seconds)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        try:
+            wait_until(lambda: procfs.sleep_of(child.pid, child.pid) == Sleep.FOR_EVER, "the call")
+            assert procfs.has_time_out(child.pid, child.pid) is expected
+        finally:
+            child.kill()
+
+
+def test_who_is_gone_has_no_time_out(gone):
+    assert not procfs.has_time_out(gone, gone)
 
 
 def test_a_zombie_s_sleep_is_told_by_nobody(play):

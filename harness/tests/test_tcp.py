@@ -95,6 +95,29 @@ def test_listeners_on_a_port(way, stack, address):
     assert tcp.room(port) == 0
 
 
+@pytest.mark.parametrize(("only_ipv6", "is_reached"), [(1, False), (0, True)])
+def test_who_comes_by_ipv4_may_not_reach_ipv6(stack, only_ipv6, is_reached):
+    made = stack.enter_context(socket.socket(socket.AF_INET6))
+    made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_ipv6)
+    try:
+        made.bind(("::", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    made.listen()
+    assert tcp.is_reached(made.getsockname()[1]) is is_reached
+
+
+def test_who_is_reached_by_ipv4(stack, monkeypatch):
+    made = listener(stack)
+    port = made.getsockname()[1]
+    assert tcp.is_reached(port)
+    made.close()
+    assert not tcp.is_reached(port)
+    monkeypatch.setattr(tcp, "_NETLINK_SOCK_DIAG", 99)  # a kernel that can't say
+    tcp.forget()
+    assert tcp.is_reached(port)
+
+
 def test_both_ways_agree(stack, monkeypatch):
     ports = {listener(stack, address).getsockname()[1] for address in ("0.0.0.0", "127.0.0.1")}
     with suppress(OSError):

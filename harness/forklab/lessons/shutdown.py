@@ -117,19 +117,31 @@ def _tells_of_the_last_children(server: Server, before: set[int], at_the_end: se
 
 
 def forgets_who_has_ended(launch: Launcher) -> None:
-    """SIGTERM, when the only child has long been reaped: its pid is nobody's, or somebody else's.
+    """SIGTERM, when the only child has been reaped: its pid is nobody's, or somebody else's.
 
     The child ends before fork has returned in its parent, the earliest that it can: a SIGCHLD
-    which is not blocked then is handled before the parent has noted whom it stands for.
+    which is not blocked then is handled before the parent has noted whom it stands for. And the
+    signal comes right before accept, when whoever only looks at a flag has looked already.
     """
     server, probe = launch.under_a_probe()
+    server.settle()
     probe.linger_in_fork()
+    probe.stop_before_accept()
     with Clients(server, launch.habits.greeting) as clients:
         clients.connect().close()
         server.wait_for(lambda: probe.forks and not server.living())
         server.settle()
-        server.kill(signal.SIGTERM)
+        is_missed = probe.stopped and not server.wait_for(lambda: server.exit)
+        left = process_table(server)
+        server.kill(signal.SIGTERM)  # for one that was not in accept at all, the first
         server.wait_for(lambda: server.exit)
+        expect(
+            not (is_missed and server.exit),
+            expected="a server that ends also when SIGTERM comes right before its call of accept",
+            seen="it sleeps in accept until the next client comes, or the next signal",
+            evidence=[left],
+            diagnosis="misses-the-signal",
+        )
     if probe.ignored_at_first_fork:
         return  # no handler could tell it, which is another check's matter
     expect(
