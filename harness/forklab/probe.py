@@ -142,7 +142,9 @@ class Probe:
         self._page.write_limit = limit
 
     def hurry(self) -> None:
-        """Where the program asks for a time-out for receiving (SO_RCVTIMEO), it is 1 ms."""
+        """Where the program asks for a time-out for receiving, it is 1 ms: SO_RCVTIMEO, or one of
+        poll or select for what is to be read.
+        """
         self._page.hurry = 1
 
     @property

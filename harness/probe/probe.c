@@ -12,7 +12,7 @@
  *	bind		is noted, and when it fails, why
  *	write, send	on a socket take at most write_limit bytes
  *	SO_RCVTIMEO	is a millisecond, whatever was asked for, if hurry is set; how often it
- *			ran out is counted
+ *			ran out is counted. So are time-outs of poll and select for what is to be read
  *	kill		is noted when it goes to a group that the program did not make, or to a process
  *			that is no more
  *	stdout		is line-buffered, as on a terminal, if line_buffered is set
@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -32,6 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -304,6 +306,70 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 		value = &soon;
 	}
 	return REAL(setsockopt)(fd, level, name, value, size);
+}
+
+/* Whether a call that waits for something to read is to wait for a millisecond only. */
+static bool hurries(bool has_time_out)
+{
+	if (!page->hurry || !has_time_out)
+		return false;
+	page->time_outs++;
+	return true;
+}
+
+static int count_if_in_vain(bool hurried, int ready)
+{
+	if (hurried && ready == 0)
+		page->timed_out++;
+	return ready;
+}
+
+static bool reads(const struct pollfd *fds, nfds_t count)
+{
+	for (nfds_t i = 0; i < count; i++)
+		if (fds[i].events & POLLIN)
+			return true;
+	return false;
+}
+
+int poll(struct pollfd *fds, nfds_t count, int time_out)
+{
+	bool hurried = hurries(time_out > 0 && reads(fds, count));
+
+	return count_if_in_vain(hurried, REAL(poll)(fds, count, hurried ? 1 : time_out));
+}
+
+static const struct timespec a_moment = { .tv_nsec = 1000 * 1000 };
+
+static bool is_positive(const struct timespec *time_out)
+{
+	return time_out && (time_out->tv_sec > 0 || time_out->tv_nsec > 0);
+}
+
+int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *time_out, const sigset_t *mask)
+{
+	bool hurried = hurries(is_positive(time_out) && reads(fds, count));
+
+	return count_if_in_vain(hurried,
+				REAL(ppoll)(fds, count, hurried ? &a_moment : time_out, mask));
+}
+
+int select(int count, fd_set *read, fd_set *write, fd_set *except, struct timeval *time_out)
+{
+	bool hurried = hurries(read && time_out && (time_out->tv_sec || time_out->tv_usec));
+
+	if (hurried)
+		*time_out = (struct timeval){ .tv_usec = 1000 };
+	return count_if_in_vain(hurried, REAL(select)(count, read, write, except, time_out));
+}
+
+int pselect(int count, fd_set *read, fd_set *write, fd_set *except, const struct timespec *time_out,
+	    const sigset_t *mask)
+{
+	bool hurried = hurries(read && is_positive(time_out));
+
+	return count_if_in_vain(hurried, REAL(pselect)(count, read, write, except,
+						       hurried ? &a_moment : time_out, mask));
 }
 
 static ssize_t count_time_out(ssize_t n)

@@ -19,6 +19,7 @@ PROGRAM = r"""
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +84,22 @@ int main(int argc, char *argv[])
 		time_out("receive", SO_RCVTIMEO, 500);
 		time_out("none", SO_RCVTIMEO, 0);
 		time_out("send", SO_SNDTIMEO, 500);
+	} else if (!strncmp(role, "waits", 5)) {
+		struct pollfd one = { .fd = fds[0], .events = POLLIN };
+		struct timespec long_time = { .tv_sec = 600 };
+		struct timeval as_long = { .tv_sec = 600 };
+		fd_set set;
+
+		if (!strcmp(role, "waits-ready"))
+			write(fds[1], data, 1);
+		print("poll", poll(&one, 1, 600 * 1000));
+		print("ppoll", ppoll(&one, 1, &long_time, NULL));
+		FD_ZERO(&set);
+		FD_SET(fds[0], &set);
+		print("select", select(fds[0] + 1, &set, NULL, NULL, &as_long));
+		FD_SET(fds[0], &set);
+		print("pselect", pselect(fds[0] + 1, &set, NULL, NULL, &long_time, NULL));
+		print("sleep", poll(NULL, 0, 1));
 	} else if (!strcmp(role, "kill-group"))
 		print("kill", kill(0, SIGURG));
 	else if (!strcmp(role, "kill-group-by-number"))
@@ -215,6 +232,19 @@ def test_time_outs_are_shortened_and_counted(play, probe):
     probe.hurry()
     assert play("time-outs") == {"receive": [1], "none": [0], "send": [500]}
     assert probe.time_outs == 1
+
+
+def test_who_waits_for_something_to_read_is_hurried(play, probe):
+    probe.hurry()
+    assert play("waits") == {"poll": [0], "ppoll": [0], "select": [0], "pselect": [0], "sleep": [0]}
+    assert (probe.time_outs, probe.timed_out) == (4, 4)
+
+
+def test_what_is_there_to_read_is_found(play, probe):
+    probe.hurry()
+    calls = {"poll": [1], "ppoll": [1], "select": [1], "pselect": [1], "sleep": [0]}
+    assert play("waits-ready") == calls
+    assert (probe.time_outs, probe.timed_out) == (4, 0)
 
 
 def test_time_outs_are_left_alone(play, probe):

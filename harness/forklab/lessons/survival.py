@@ -129,7 +129,7 @@ def survives_vanishing_clients(server: Server, clients: Clients, others: bool = 
 
 
 def keeps_silent_clients(launch: Launcher) -> None:
-    """Who says nothing for a while is still served, also when time-outs (SO_RCVTIMEO) are short."""
+    """Who says nothing for a while is still served, also when time-outs are short."""
     probe = launch.new_probe()
     probe.hurry()
     server, listens = launch.usual(probe=probe)
@@ -147,7 +147,8 @@ def keeps_silent_clients(launch: Launcher) -> None:
         expect(
             answered,
             expected="an echo for a client that was silent for a while",
-            seen="its connection was ended when the server had waited for some time (SO_RCVTIMEO)",
+            seen="its connection was ended when the server had waited for some time "
+            "(a time-out of SO_RCVTIMEO, poll or select)",
             evidence=lambda: transcript(silent),
             diagnosis="drops-silent-clients",
         )
