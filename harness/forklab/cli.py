@@ -475,7 +475,7 @@ def _mutants(options: argparse.Namespace) -> int:
     from forklab.mutants import mutants
 
     labs = options.lab or list(paths.LAB_FOLDERS)
-    whole = not options.lab and not options.only
+    whole = not options.lab and not options.only and options.tier == "best"
     return mutants(labs, options.only, options.jobs, options.tier, write=whole)
 
 

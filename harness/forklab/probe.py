@@ -119,7 +119,7 @@ class Probe:
         return int(self._page.accepts_failed)
 
     def stop_before_accept(self) -> None:
-        """SIGTERM comes right before the next call of accept; not if one waits already."""
+        """SIGTERM comes right before the next call of accept after a fork."""
         self._page.stops = 1
 
     @property

@@ -132,6 +132,14 @@ def process(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), fields[0], int(fields[17]), name, is_ending)
 
 
+def _is_hidden(pid: int) -> bool:
+    """Whether we may not look at it: it is another user's (hidepid, proc(5)); or it is gone."""
+    try:
+        return process(pid) is None
+    except PermissionError:
+        return True
+
+
 class Family:
     """The processes below one process, looked up again and again at little cost.
 
@@ -162,9 +170,12 @@ class Family:
             found = {}
             has_missed = False
             for name in names - strangers - kin:
+                if not name.isdigit():
+                    strangers.add(name)
+                    continue
                 try:
                     one = process(int(name))
-                except (ValueError, PermissionError):  # no process, or another user's (hidepid)
+                except PermissionError:  # it is another user's (hidepid=1, proc(5))
                     strangers.add(name)
                     continue
                 if one is not None:
@@ -190,9 +201,9 @@ class Family:
             if pid not in found:
                 # Gone while we looked, or come while the names were read; or hidden from us
                 # (hidepid, proc(5)), and then not ours.
-                now = process(child)
-                is_hidden = now is not None and now.parent == pid and process(pid) is None
-                return False if is_hidden else None
+                is_hidden = _is_hidden(pid)
+                now = process(child)  # who is gone is nobody's parent by now
+                return False if is_hidden and now is not None and now.parent == pid else None
             child, pid = pid, found[pid].parent
         return True
 

@@ -6,6 +6,7 @@ Asked of the kernel by sock_diag(7), as ss(8) does; where that is not to be had,
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -72,12 +73,13 @@ def listeners_on(port: int) -> list[TcpSocket]:
 
 def is_reached(port: int) -> bool:
     """Whether somebody gets what comes to 127.0.0.1 and that port. True if the kernel can't say."""
-    with suppress(OSError):
+    try:
         _who_gets(port)
-        return True
-    with suppress(OSError):
-        _by_netlink([LISTEN])
-        return False
+    except OSError as problem:
+        if problem.errno == errno.ENOENT:  # nobody, or no such question
+            with suppress(OSError):
+                _by_netlink([LISTEN])
+                return False
     return True
 
 
@@ -201,8 +203,11 @@ def _answers(netlink: socket.socket, question: int, flags: int) -> list[TcpSocke
             size, kind, _, number = struct.unpack_from("=IHHI", data)
             if kind == _NLMSG_DONE:
                 return found
-            if kind == _NLMSG_ERROR or number != question:
-                raise OSError("sock_diag has nothing of the kind")
+            if kind == _NLMSG_ERROR:
+                (code,) = struct.unpack_from("=i", data, 16)
+                raise OSError(-code, os.strerror(-code))
+            if number != question:
+                raise OSError("sock_diag answers another question")
             family, state, port, peer_port = struct.unpack_from("!BBxxHH", data, 16)
             raw = data[24 : 24 + (4 if family == socket.AF_INET else 16)]
             unread, unacknowledged, _uid, inode = struct.unpack_from("=IIII", data, 72)

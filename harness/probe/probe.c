@@ -8,7 +8,7 @@
  *	fork		fails with fork_errno, fork_failures times; comes back in the parent only when
  *			the child has ended and its other threads know, if linger is set
  *	accept		fails with accept_errno, accept_failures times; SIGTERM comes right before it,
- *			stops times
+ *			stops times, once there was a fork
  *	bind		is noted, and when it fails, why
  *	write, send	on a socket take at most write_limit bytes
  *	SO_RCVTIMEO	is a millisecond, whatever was asked for, if hurry is set; how often it
@@ -225,7 +225,7 @@ static bool accept_fails(void)
 /* The latest moment at which a signal still finds accept not waiting. */
 static void stop_before_accept(void)
 {
-	if (!take(&page->stops))
+	if (!page->forks || !take(&page->stops))
 		return;
 	page->stopped++;
 	REAL(kill)(getpid(), SIGTERM);
@@ -324,7 +324,7 @@ static int count_if_in_vain(bool hurried, int ready)
 	return ready;
 }
 
-static bool reads(const struct pollfd *fds, nfds_t count)
+static bool reads(struct pollfd *fds, nfds_t count)
 {
 	for (nfds_t i = 0; i < count; i++)
 		if (fds[i].events & POLLIN)

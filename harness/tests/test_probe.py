@@ -323,6 +323,8 @@ def test_a_signal_comes_right_before_accept(play, probe):
     assert play("accept") == calls
     assert not probe.stopped
     probe.stop_before_accept()
+    assert play("accept") == calls
+    play("fork")
     assert play("accept") == {"signal": [signal.SIGTERM], **calls}
     assert probe.stopped
 

@@ -201,6 +201,7 @@ import os, socket, struct, sys
 
 made = socket.create_server(("127.0.0.1", 0))
 made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(sys.argv[2]), 0))
+os.write(1, b".")
 os.read(0, 1) if sys.argv[1] == "read" else made.accept()
 """
 
@@ -211,8 +212,10 @@ os.read(0, 1) if sys.argv[1] == "read" else made.accept()
 )
 def test_whether_a_socket_has_a_time_out(call, seconds, expected):
     command = [sys.executable, "-c", WAITS, call, str(seconds)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         try:
+            assert child.stdout
+            assert child.stdout.read(1) == b"."
             wait_until(lambda: procfs.sleep_of(child.pid, child.pid) == Sleep.FOR_EVER, "the call")
             assert procfs.has_time_out(child.pid, child.pid) is expected
         finally:

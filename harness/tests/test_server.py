@@ -17,7 +17,7 @@ from forklab import launch, procfs, server
 from forklab.contain import Exit
 from forklab.errors import GraderError
 from forklab.server import PORTS, WALL_SECONDS, reserve_port
-from tests.support import compile_c, wait_until
+from tests.support import compile_c, environment, wait_until
 
 BOUND = WALL_SECONDS / 2  # far from the wait's own last resort, and from a loaded machine's delays
 
@@ -427,4 +427,4 @@ for number in range(1, 6):
 def test_many_servers_don_t_leave_descriptors_behind(actor, shared_folder, mark):
     folder = shared_folder / mark
     command = [sys.executable, "-c", MANY_SERVERS, actor, folder]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env=environment())

@@ -97,9 +97,9 @@ def test_listeners_on_a_port(way, stack, address):
 
 @pytest.mark.parametrize(("only_ipv6", "is_reached"), [(1, False), (0, True)])
 def test_who_comes_by_ipv4_may_not_reach_ipv6(stack, only_ipv6, is_reached):
-    made = stack.enter_context(socket.socket(socket.AF_INET6))
-    made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_ipv6)
     try:
+        made = stack.enter_context(socket.socket(socket.AF_INET6))
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_ipv6)
         made.bind(("::", 0))
     except OSError:
         pytest.skip("this machine has no IPv6")

@@ -176,8 +176,8 @@ def serves_many(server: Server, clients: Clients) -> None:
     unanswered = crowd.greet()
     expect(
         not unanswered,
-        expected=f"an answer for each of {len(crowd)} more clients",
-        seen=lambda: f"{len(unanswered)} of them get no answer",
+        expected=f"an echo for each of {len(crowd)} more clients",
+        seen=lambda: f"{len(unanswered)} of them get none",
         evidence=lambda: [*transcript(unanswered[0]), process_table(server), *last_words(server)],
         diagnosis=lambda: _why_no_more(server),
     )

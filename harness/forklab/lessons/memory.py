@@ -66,7 +66,9 @@ def memory_traffic(server: Server, clients: Clients) -> None:
         client.send(command)
         server.settle()
         client.close()
-    clients.crowd(8).reset()  # with the others, more than a table of ten has room for
+    vanishing = clients.crowd(8)  # with the others, more than a table of ten has room for
+    vanishing[0].ask(HELLO)
+    vanishing.reset()
     server.settle()
     leaving = clients.connect()
     leaving.ask(HELLO)

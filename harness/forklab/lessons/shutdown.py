@@ -97,7 +97,7 @@ def waits_for_slow_children(launch: Launcher) -> None:
 
 def _living(server: Server) -> set[int]:
     """Its children, by the pids that :func:`lines_about` knows them by from here on."""
-    pids = {one.pid for one in server.living()}
+    pids = {one.pid for one in server.children() if not one.is_zombie}
     for pid in pids:
         server.pid_inside(pid)
     return pids
@@ -131,7 +131,8 @@ def forgets_who_has_ended(launch: Launcher) -> None:
         clients.connect().close()
         server.wait_for(lambda: probe.forks and not server.living())
         server.settle()
-        is_missed = probe.stopped and not server.wait_for(lambda: server.exit)
+        stopped = not probe.stopped or server.wait_for(lambda: server.exit)
+        is_missed = not stopped and server.is_listening()
         left = process_table(server)
         server.kill(signal.SIGTERM)  # for one that was not in accept at all, the first
         server.wait_for(lambda: server.exit)
