@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,7 +10,14 @@ from forklab import interrupts
 from forklab.interrupts import Inbox
 
 
-@pytest.mark.parametrize("number", interrupts.SIGNALS)
+@pytest.fixture(params=interrupts.SIGNALS)
+def number(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A signal that has not been ignored, as by nohup, since before the tests began."""
+    usual = signal.signal(request.param, signal.default_int_handler)
+    yield request.param
+    signal.signal(request.param, usual)
+
+
 def test_a_signal_is_raised_only_where_it_is_waited_for(number):
     inbox: Inbox[str] = Inbox()
     usual = signal.getsignal(number)
