@@ -344,8 +344,8 @@ def test_survives_failing_fork_and_accept(launch: Launcher) -> None:
 def test_shuts_down_on_sigterm(launch: Launcher, server: Server, clients: Clients) -> None:
     """Sent SIGTERM to the server with 20 clients connected, and looked at its exit status, its port
     and its processes; then SIGINT to another copy, some of whose clients had left, with a child
-    that was too slow to end at once, and read its log; then SIGTERM to one whose only child had
-    ended before fork returned in its parent."""
+    that was too slow to end at once, and read its log; then SIGTERM, right before it called
+    accept, to one whose only child had ended before fork returned in its parent."""
     shutdown.shuts_down(server, clients)
     clients.leave()
     shutdown.waits_for_slow_children(launch)
