@@ -16,7 +16,7 @@ from forklab.evidence import (
     transcript,
 )
 from forklab.launch import Launcher
-from forklab.lessons.survival import CRASHES
+from forklab.lessons.survival import has_crashed
 from forklab.lessons.traffic import HELLO, ask_number, count
 from forklab.procfs import Process
 from forklab.result import Evidence
@@ -34,8 +34,8 @@ def at_rest_without_clients(server: Server) -> None:
 
 
 def _why_one_at_a_time(server: Server, unanswered: Client, forks_ahead: bool) -> str:
-    if not server.is_running():
-        return _why_no_more(server)
+    if has_crashed(server):
+        return "crashes"
     if not any(server.pid in one.pids for one in server.listeners()):
         return "parent-closes-listener"
     if unanswered.ended:
@@ -48,8 +48,7 @@ def _why_one_at_a_time(server: Server, unanswered: Client, forks_ahead: bool) ->
 
 def _why_no_more(server: Server) -> str:
     """Some clients were served, and others are not."""
-    crashed = server.exit is not None and server.exit.signal in CRASHES
-    return "crashes" if crashed else "stops-after-n-clients"
+    return "crashes" if has_crashed(server) else "stops-after-n-clients"
 
 
 def expect_all_connect(server: Server, crowd: Crowd) -> None:

@@ -14,7 +14,7 @@ from forklab.evidence import (
 )
 from forklab.launch import Launcher
 from forklab.lessons.starting import gate_stays_open
-from forklab.lessons.survival import CRASHES, KILLS, expect_alive, expect_service
+from forklab.lessons.survival import KILLS, expect_alive, expect_service, has_crashed
 from forklab.lessons.traffic import (
     ALL_BYTES,
     HELLO,
@@ -215,7 +215,7 @@ def _why_it_ended(launch: Launcher, server: Server, by_signal: bool) -> str:
     A SIGCHLD by hand, to another copy, can tell.
     """
     ended_by = server.exit.signal if server.exit else None
-    if ended_by in CRASHES:
+    if has_crashed(server):
         return "crashes"
     if server.prints_without_end:
         return "prints-without-end"

@@ -124,7 +124,6 @@ def forgets_who_has_ended(launch: Launcher) -> None:
     signal comes right before accept, when whoever only looks at a flag has looked already.
     """
     server, probe = launch.under_a_probe()
-    server.settle()
     probe.linger_in_fork()
     probe.stop_before_accept()
     with Clients(server, launch.habits.greeting) as clients:

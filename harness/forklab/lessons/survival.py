@@ -26,6 +26,12 @@ KILLS = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP)
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
 
+def has_crashed(server: Server) -> bool:
+    """Whether the kernel ended it for what no program may do (signal(7))."""
+    ended = None if server.is_running() else server.exit
+    return ended is not None and ended.signal in CRASHES
+
+
 def expect_alive(
     server: Server,
     after: str,
@@ -35,15 +41,15 @@ def expect_alive(
     """Fails the check if the server ended."""
     running = server.is_running()
     ended = server.exit
-    ended_by = ended.signal if ended else None
-    if ended_by in CRASHES and diagnosis == "ends-with-its-client":
+    by_sigpipe = ended is not None and ended.signal == signal.SIGPIPE
+    if has_crashed(server) and diagnosis == "ends-with-its-client":
         diagnosis = "crashes"
     expect(
         running,
         expected=f"a server that goes on {after}",
         seen=f"it ended: {ended}",
         evidence=[*evidence],
-        diagnosis="killed-by-sigpipe" if ended_by == signal.SIGPIPE else diagnosis,
+        diagnosis="killed-by-sigpipe" if by_sigpipe else diagnosis,
     )
 
 
